@@ -1,0 +1,265 @@
+"""The command line: verbs only. Each parses, calls one function and prints; the work is in run/ and recipe/."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from modeledge.core.errors import InputError, ModeledgeError, unknown
+
+
+class Verbs(TyperGroup):
+    """Commands whose unknown names are answered with the nearest one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise InputError(
+                unknown(ctx.command_path, "verb", args[0], self.list_commands(ctx), then=f"{ctx.command_path} --help")
+            )
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Pre-train, transfer, compress and dissect pre-trained models, every family through one interface.",
+)
+recipes_app = typer.Typer(cls=Verbs, no_args_is_help=True, help="The catalogue: what there is, and what differs.")
+app.add_typer(recipes_app, name="recipes")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Sets = Annotated[list[str], typer.Option("--set", help="Override a key: --set optim.lr=3e-4. May be repeated.")]
+Size = Annotated[str | None, typer.Option(help="A size the recipe offers: tiny, mini, ...")]
+Data = Annotated[
+    list[str], typer.Option("--data", help="Files, a folder or a store; NAME=PATH where a recipe reads several.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Out = Annotated[Path, typer.Option(help="Where to write.")]
+
+
+def show(value: Any, *, as_json: bool, text: str) -> None:
+    """Print a result, as JSON or as text."""
+    print(json.dumps(value, indent=1, default=str) if as_json else text)
+
+
+def table(rows: list[list[Any]], head: list[str]) -> str:
+    """A plain table with aligned columns: readable in a pipe."""
+    cells = [head, *[["" if c is None else str(c) for c in row] for row in rows]]
+    widths = [max(len(r[i]) for r in cells) for i in range(len(head))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in cells)
+
+
+@app.callback()
+def common(
+    plugin: Annotated[
+        list[str], typer.Option(help="Also search this importable package for parts. May be repeated.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Options before the verb."""
+    for name in plugin:
+        from modeledge.core.find import add_plugin
+
+        try:
+            add_plugin(name)
+        except ImportError as error:
+            raise InputError(f"--plugin {name}: cannot be imported: {error}") from None
+
+
+@app.command()
+def quickstart(
+    out: Out = Path("quickstart"),
+    seconds: Annotated[float, typer.Option(help="How long to pre-train.")] = 200.0,
+    seeds: Annotated[int, typer.Option(help="Fine-tuning seeds.")] = 5,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole story in minutes: pre-train, fine-tune, compare with from-scratch, report."""
+    from modeledge.run.quickstart import quickstart as run
+
+    story = run(out, seconds=seconds, seeds=seeds, quiet=quiet or as_json)
+    if as_json:
+        show(story, as_json=True, text="")
+
+
+@app.command()
+def prepare(
+    files: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
+    out: Out,
+    kind: Annotated[str, typer.Option(help="text, table, images, pairs or parallel.")] = "text",
+    tokenizer: Annotated[
+        str, typer.Option(help="A kind to train, or a folder with a tokenizer.json to use.")
+    ] = "wordpiece",
+    vocab: Annotated[int, typer.Option(help="Size of the vocabulary to train.")] = 30522,
+    column: Annotated[
+        list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")
+    ] = [],  # noqa: B006
+    valid: Annotated[float, typer.Option(help="Share of documents held out.")] = 0.01,
+    processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).")] = 0,
+    on_bad: Annotated[str, typer.Option(help="A bad record: stop, or skip it into rejects.jsonl.")] = "stop",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Raw files to a store: tokens, boundaries, images, labels as memory-mapped columns."""
+    from modeledge.run.stores import make_store
+
+    summary = make_store(
+        files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
+        processes=processes or os.cpu_count() or 1, on_bad=on_bad, quiet=quiet or as_json,
+    )  # fmt: skip
+    show(summary.as_dict(), as_json=as_json, text=str(summary))
+
+
+@app.command()
+def pretrain(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (`modeledge recipes list`) or a .yaml file.")],
+    out: Out,
+    data: Data = [],  # noqa: B006
+    size: Size = None,
+    budget: Annotated[str | None, typer.Option(help="10min, 2e15flop, 50Mtok or 2000steps.")] = None,
+    sets: Sets = [],  # noqa: B006
+    init: Annotated[Path | None, typer.Option(help="Start from the weights of this model folder.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    step: Annotated[int | None, typer.Option(help="With --resume: from this step, not the newest.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pre-train a recipe on data."""
+    from modeledge.run.pretrain import pretrain as run
+
+    outcome = run(
+        recipe, data=data, out=out, size=size, budget=budget, sets=sets, init=init, resume=resume, step=step,
+        device=device, quiet=quiet or as_json,
+    )  # fmt: skip
+    show(outcome.as_dict(), as_json=as_json, text=str(outcome))
+    if outcome.exit_code:
+        raise SystemExit(outcome.exit_code)
+
+
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """NAME=VALUE options as a mapping."""
+    out = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise InputError(f"{option} {text}: write it as NAME=VALUE")
+        out[name] = value
+    return out
+
+
+@recipes_app.command("list")
+def recipes_list(as_json: Json = False) -> None:
+    """Every recipe with its family, parent and source."""
+    from modeledge.recipe.compare import catalogue
+
+    rows = catalogue()
+    head = ["name", "family", "extends", "source"]
+    show(rows, as_json=as_json, text=table([[r[h] for h in head] for r in rows], head))
+
+
+@recipes_app.command("tree")
+def recipes_tree(as_json: Json = False) -> None:
+    """Who extends whom."""
+    from modeledge.recipe.compare import lineage
+
+    lines = lineage()
+    show(lines, as_json=as_json, text="\n".join(lines))
+
+
+@recipes_app.command("show")
+def recipes_show(
+    recipe: str,
+    size: Size = None,
+    sets: Sets = [],  # noqa: B006
+    explain: Annotated[bool, typer.Option("--explain", help="Where each value comes from, parameters, cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The resolved recipe."""
+    from modeledge.recipe.resolve import resolve
+
+    tree = resolve(recipe, size=size, sets=sets)
+    if explain:
+        from modeledge.run.explain import explain as explain_tree
+
+        told = explain_tree(tree)
+        show(told.as_dict(), as_json=as_json, text=str(told))
+        return
+    import yaml
+
+    keys = {k: v for k, v in tree.keys.items() if k != "sizes"}
+    show(keys, as_json=as_json, text=yaml.safe_dump(keys, sort_keys=False, allow_unicode=True, width=120).rstrip())
+
+
+@recipes_app.command("diff")
+def recipes_diff(left: str, right: str, size: Size = None, as_json: Json = False) -> None:
+    """What the right recipe does differently from the left."""
+    from modeledge.recipe.compare import brief, diff
+    from modeledge.recipe.resolve import resolve
+
+    rows = diff(resolve(left, size=size), resolve(right, size=size))
+    text = table([[p, brief(a), brief(b)] for p, a, b in rows], ["key", left, right]) if rows else "no difference"
+    show([{"key": p, left: a, right: b} for p, a, b in rows], as_json=as_json, text=text)
+
+
+@app.command("list")
+def list_kinds(
+    room: Annotated[str, typer.Argument(help="objectives, backbones, layers.norms, tokenizers, ...")],
+    as_json: Json = False,
+) -> None:
+    """The kinds a room offers."""
+    from modeledge.core.find import kinds
+
+    known = kinds(room)
+    if not known:
+        rooms = ["backbones", "data.sources", "heads", "objectives", "optim", "optim.schedules", "tokenizers"]
+        raise InputError(unknown("modeledge list", "room", room, rooms))
+    show(list(known), as_json=as_json, text="\n".join(known))
+
+
+@app.command()
+def report(run: Path, as_json: Json = False) -> None:
+    """A run as one self-contained HTML page."""
+    from modeledge.run.report import write_report
+
+    path = write_report(run)
+    show({"report": str(path)}, as_json=as_json, text=f"wrote {path}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine can do, each line passed or failed with its remedy."""
+    from modeledge.run.doctor import examine
+
+    found = examine()
+    show(found.as_dict(), as_json=as_json, text=str(found))
+    if not found.ok:
+        raise SystemExit(1)
+
+
+def main() -> None:
+    """Run the command line. User errors are one message and exit code 2, failures while running exit code 1."""
+    try:
+        app(standalone_mode=False)
+    except ModeledgeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except typer._click.exceptions.ClickException as error:  # type: ignore[attr-defined]
+        error.show()
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What is known about the data before a model is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Facts:
+    """Sizes and tables that come from the data and the tokenizer, never from the recipe.
+
+    vocab      rows of the token table
+    special    ids of the special tokens that exist, by role: pad unk cls sep mask bos eos (and others by name)
+    words      (first, end): the range of ordinary token ids; a random replacement is drawn from it
+    sentinels  ids of T5's sentinels in the order of use, empty where the tokenizer has none
+    continues  bool [v]: the token continues a word (WordPiece ##x); None where the store has word starts instead
+    counts     float64 [v]: how often each token occurs in the training store; None away from training
+    labels     names of the classes, by data source
+    image      (height, width, channels) of stored images
+    tokenizer  the tokenizer itself, for parts that need strings (characters of words, prompts)
+    """
+
+    vocab: int = 0
+    special: dict[str, int] = field(default_factory=dict)
+    words: tuple[int, int] = (0, 0)
+    sentinels: list[int] = field(default_factory=list)
+    continues: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    image: tuple[int, int, int] | None = None
+    tokenizer: Any = None
+
+    @property
+    def pad(self) -> int:
+        """The padding id; 0 where the tokenizer has none (it is then never a target)."""
+        return self.special.get("pad", 0)
+
+    def is_special(self) -> np.ndarray:
+        """bool [v]: special tokens, which are never hidden and never a random replacement."""
+        flag = np.zeros(self.vocab, dtype=bool)
+        flag[[i for i in self.special.values() if i < self.vocab]] = True
+        flag[[i for i in self.sentinels if i < self.vocab]] = True
+        return flag

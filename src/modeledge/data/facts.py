@@ -1,0 +1,33 @@
+"""What a store and its tokenizer tell a model before it is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from modeledge.core import DataError, Facts
+from modeledge.data.store import Store
+
+
+def facts_of(store: Store | None, tokenizer: Any = None, *, labels: dict[str, list[str]] | None = None) -> Facts:
+    """Sizes, special tokens and token counts of the training part, class names and the size of images.
+
+    Raises DataError if the store was written with another tokenizer, naming both fingerprints."""
+    facts = Facts(labels=dict(labels or {}))
+    if store is not None:
+        facts.counts = np.asarray(store["frequency"], np.float64) if "frequency" in store else None
+        facts.image = tuple(store["image"].shape[1:]) if "image" in store else None
+        if store.meta.get("labels"):
+            facts.labels.setdefault("label", list(store.meta["labels"]))
+    if tokenizer is not None:
+        facts.vocab, facts.special, facts.words = tokenizer.vocab, dict(tokenizer.special), tokenizer.words
+        facts.sentinels, facts.continues = list(tokenizer.sentinels), tokenizer.continues
+        facts.tokenizer = tokenizer
+    written = store.meta.get("fingerprint") if store is not None else None
+    if written and tokenizer is not None and written != tokenizer.fingerprint:
+        raise DataError(
+            f"{store.path}: written with the tokenizer {written[:16]}, but the one given is {tokenizer.fingerprint[:16]}"
+            " (same size does not mean same ids)\n  next: prepare the data again with this tokenizer, or use the store's"
+        )
+    return facts

@@ -1,0 +1,82 @@
+"""Rows framed by special tokens: [cls] A [sep], [cls] A [sep] B [sep], laid out for a whole batch at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from modeledge.core import Batch, Facts
+from modeledge.data.sources._stream import Stream, separator
+from modeledge.data.store import Store
+
+
+class Range(NamedTuple):
+    """Stored tokens begin ... begin + size of each row: int64 [b] each."""
+
+    begin: Int[np.ndarray, " b"]
+    size: Int[np.ndarray, " b"]
+
+
+class Frame:
+    """What stands around the tokens of a row: cls in front (if the tokenizer has one), sep after each part."""
+
+    def __init__(self, facts: Facts):
+        self.cls = facts.special.get("cls")
+        self.sep = separator(facts)
+        self.pad = facts.pad
+        self.head = int(self.cls is not None)
+
+    def room(self, length: int, parts: int = 1) -> int:
+        """How many tokens of the corpus fit into a row of `length`."""
+        return length - self.head - parts
+
+    def lay(self, store: Store, parts: list[Range], length: int) -> Batch:
+        """Rows of one or two ranges of stored tokens, padded to `length`; `segments` only if there are two."""
+        place = np.arange(length)
+        first, second = parts[0], parts[-1]
+        ends = [(self.head + first.size)[:, None]]  # where the separator after each part stands
+        address = first.begin[:, None] - self.head + place
+        inside = (place >= self.head) & (place < ends[0])
+        if len(parts) == 2:
+            ends.append(ends[0] + 1 + second.size[:, None])
+            in_second = (place > ends[0]) & (place < ends[1])
+            address = np.where(place > ends[0], second.begin[:, None] - ends[0] - 1 + place, address)
+            inside |= in_second
+        valid = place <= ends[-1]
+        address = np.where(inside, address, 0)
+        ids = store["tokens"][address].astype(np.int32)
+        ids[~inside] = self.sep
+        ids[~valid] = self.pad
+        if self.cls is not None:
+            ids[:, 0] = self.cls
+        batch = Batch(ids=ids, special=~inside)
+        if "word_starts" in store:
+            batch["word_starts"] = store["word_starts"][address] | ~inside
+        if len(parts) == 2:
+            batch["segments"] = ((place > ends[0]) & valid).astype(np.int8)
+        return batch if valid.all() else batch.but(valid=valid)
+
+    def lay_stream(self, stream: Stream, begins: np.ndarray, sizes: np.ndarray, length: int, *, isolate: bool) -> Batch:
+        """Rows of `sizes` places of the stream, which may hold separators of its own, framed and padded."""
+        place = np.arange(length - self.head)
+        ids, doc, special, words = stream.cut(begins, length - self.head)
+        inside = place < sizes[:, None]
+        special |= ~inside
+        ids[~inside] = self.pad
+        np.put_along_axis(ids, sizes[:, None], self.sep, 1)
+        last = np.take_along_axis(doc, np.maximum(sizes - 1, 0)[:, None], 1)
+        valid = place <= sizes[:, None]
+        doc = np.where(valid, np.minimum(doc, last), -1)
+        if self.cls is not None:
+            ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=self.cls)
+            special = np.pad(special, ((0, 0), (1, 0)), constant_values=True)
+            doc, valid = np.pad(doc, ((0, 0), (1, 0))), np.pad(valid, ((0, 0), (1, 0)), constant_values=True)
+            words = words if words is None else np.pad(words, ((0, 0), (1, 0)), constant_values=True)
+        batch = Batch(ids=ids, special=special)
+        if words is not None:
+            batch["word_starts"] = words | special
+        if isolate:
+            batch["doc"] = doc
+        return batch if valid.all() else batch.but(valid=valid)

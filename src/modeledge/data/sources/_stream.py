@@ -1,0 +1,67 @@
+"""A text store as one stream: documents joined by a separator, addressed without a loop over tokens.
+
+Place v of the stream belongs to document d if starts[d] <= v < starts[d + 1]; starts[d] = offsets[d] + d, because each
+document is followed by one separator. So v - d is the place among the stored tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from modeledge.core import Facts
+from modeledge.data.store import Store
+
+
+class Cut(NamedTuple):
+    """Rows cut from the stream, not yet framed: ids, doc (0, 1, ... within the row), what is a separator, word starts."""
+
+    ids: Int[np.ndarray, "b t"]
+    doc: Int[np.ndarray, "b t"]
+    separator: Bool[np.ndarray, "b t"]
+    word_starts: Bool[np.ndarray, "b t"] | None
+
+
+class Stream:
+    """The stream of a text store. Words are what the store says; a separator is a word of its own."""
+
+    def __init__(self, store: Store, facts: Facts):
+        self.tokens = store["tokens"]
+        self.words = store["word_starts"] if "word_starts" in store else None
+        offsets = np.asarray(store.offsets("tokens"))
+        self.starts = offsets + np.arange(len(offsets))
+        self.length = int(self.starts[-1])
+        self.separator = separator(facts)
+
+    def document(self, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """The document at each place."""
+        return np.searchsorted(self.starts, places, side="right") - 1
+
+    def cut(self, begins: Int[np.ndarray, " b"], width: int) -> Cut:
+        """Rows of `width` places from `begins` on; places after the end of the stream repeat the last separator."""
+        first = self.document(begins)
+        last = self.document(np.minimum(begins + width - 1, self.length - 1))
+        turns = last - first  # how many documents begin inside each row
+        row = np.repeat(np.arange(len(begins)), turns)
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(turns) - turns, turns)
+        at = self.starts[first[row] + 1 + nth] - begins[row]
+        new = np.zeros((len(begins), width), np.int32)
+        new[row, at] = 1  # documents are never empty, so no two begin at one place
+        doc = np.cumsum(new, axis=1, dtype=np.int32)
+        place = np.minimum(begins[:, None] + np.arange(width), self.length - 1)
+        separator = np.zeros((len(begins), width), bool)
+        separator[:, :-1] = new[:, 1:]
+        ends = begins + width
+        separator[:, -1] = self.starts[np.minimum(last + 1, len(self.starts) - 1)] <= ends
+        address = place - first[:, None] - doc
+        np.minimum(address, len(self.tokens) - 1, out=address)
+        ids = self.tokens[address].astype(np.int32)
+        ids[separator] = self.separator
+        words = None if self.words is None else self.words[address] | separator
+        return Cut(ids, doc, separator, words)
+
+
+def separator(facts: Facts) -> int:
+    """The id between documents: sep, else eos, else pad."""
+    return facts.special.get("sep", facts.special.get("eos", facts.pad))

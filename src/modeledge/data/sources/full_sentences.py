@@ -1,0 +1,44 @@
+"""Whole sentences packed into rows, going on into the next document after an extra separator.
+
+Source: RoBERTa, arXiv:1907.11692 §4.2 (FULL-SENTENCES). Not here: rows of one document only (doc_sentences.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int
+
+from modeledge.core import Batch, Facts
+from modeledge.data.sources import Source
+from modeledge.data.sources._frame import Frame
+from modeledge.data.sources._sentences import pack, sentence_bounds
+from modeledge.data.sources._stream import Stream
+from modeledge.data.store import Store
+
+
+class FullSentences(Source):
+    """[cls] sentences [sep], with a [sep] where a document ends inside the row. A sentence longer than a row is cut."""
+
+    class Config(Source.Config):
+        """isolate: documents of a row do not see each other (emits `doc`); RoBERTa lets them."""
+
+        isolate: bool = False
+
+    crosses = True
+
+    def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
+        super().__init__(config, store, facts, split)
+        self.frame, self.stream = Frame(facts), Stream(self.store, facts)
+        room = self.frame.room(config.length)
+        bounds = sentence_bounds(self.store, most=room)
+        document = np.searchsorted(self.store.offsets("tokens"), bounds[:-1], side="right") - 1
+        begins, ends = bounds[:-1] + document, bounds[1:] + document  # places in the stream
+        stops = None if self.crosses else np.searchsorted(document, document, side="right")
+        rows = pack(ends, begins, room, stops)
+        self.begins = begins[rows]
+        self.sizes = ends[np.append(rows[1:], len(begins)) - 1] - self.begins
+        self.number(len(rows), document[rows])
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+        return self.frame.lay_stream(
+            self.stream, self.begins[index], self.sizes[index], self.config.length, isolate=self.config.isolate
+        )

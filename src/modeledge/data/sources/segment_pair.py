@@ -1,0 +1,80 @@
+"""Pairs of segments, each of one or more sentences: BERT's input, and ALBERT's.
+
+Source: BERT, arXiv:1810.04805 §3.1 and its released data builder; sentence order: ALBERT, arXiv:1909.11942 §3.1. The
+builder walks through a document: it collects sentences up to a target length, ends A at a random sentence, and takes
+the rest as B or, for a negative, sentences of another document; what a negative left unused is read again. So the chunks
+depend on chance: they are drawn once (`passes` times over the corpus); where A ends, whether B is random, which document it
+comes from and what is truncated is drawn anew for every batch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+from pydantic import Field
+
+from modeledge.core import Batch, DataError, Facts, keyed
+from modeledge.data.sources import Source
+from modeledge.data.sources._frame import Frame, Range
+from modeledge.data.sources._pairs import Chunks, chunk, other_documents, truncate
+from modeledge.data.sources._sentences import sentence_bounds
+from modeledge.data.store import Store
+
+
+class SegmentPair(Source):
+    """[cls] A [sep] B [sep] with `is_next` (0 as in the document, 1 random) or `swapped` (0 in order, 1 swapped)."""
+
+    class Config(Source.Config):
+        """negative: B of another document (next sentence prediction), A and B swapped (sentence order), or none;
+        single: a chunk of one sentence has nothing after it: take a random B (the released builders, which is why
+        more than half of BERT's pairs are random) or drop it, as `negative: none` always does; short: share of documents cut to shorter rows;
+        passes: independent cuttings of the corpus in one epoch (BERT's duplication factor 10, ALBERT's 40)."""
+
+        negative: Literal["random", "swap", "none"] = "random"
+        single: Literal["random", "drop"] = "random"
+        short: float = Field(0.1, ge=0, le=1)
+        passes: int = Field(1, ge=1, le=100)
+
+    def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
+        super().__init__(config, store, facts, split)
+        self.frame = Frame(facts)
+        self.room = self.frame.room(config.length, 2)
+        self.bounds = sentence_bounds(self.store)
+        self.first = np.searchsorted(self.bounds, self.store.offsets("tokens"))  # first sentence of each document
+        cuts = [self._chunks(number) for number in range(config.passes)]
+        self.chunks = Chunks(*map(np.concatenate, zip(*cuts, strict=True)))
+        if config.single == "drop" or config.negative == "none":
+            self.chunks = Chunks(*(column[self.chunks.end - self.chunks.begin > 1] for column in self.chunks))
+        self.number(len(self.chunks.begin), self.chunks.document)
+        if len(self.first) < 3 and (config.negative == "random" or config.single == "random"):
+            raise DataError(
+                f"{self.store.path}: a random next segment needs at least two documents, there is one\n"
+                "  next: prepare with --documents blank or line, or set `negative: swap, single: drop`"
+            )
+
+    def _chunks(self, number: int) -> Chunks:
+        rng = keyed("segment_pair", self.split, number)
+        puts_back = self.config.negative == "random"
+        return chunk(self.bounds, self.first, rng, room=self.room, short=self.config.short, puts_back=puts_back)
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+        cfg, bounds = self.config, self.bounds
+        begin, end, document, target = (column[index] for column in self.chunks)
+        u, where, flip = rng.random((3, len(index)))
+        single = end - begin == 1
+        middle = begin + 1 + (where * np.maximum(end - begin - 1, 1)).astype(np.int64)
+        middle = np.minimum(middle, end)
+        elsewhere = single | (u < 0.5) if cfg.negative == "random" else single
+        a = Range(bounds[begin], bounds[middle] - bounds[begin])
+        b = Range(bounds[middle], bounds[end] - bounds[middle])
+        if elsewhere.any():
+            there = other_documents(bounds, self.first, document, np.maximum(target - a.size, 1), rng)
+            b = Range(np.where(elsewhere, there.begin, b.begin), np.where(elsewhere, there.size, b.size))
+        swap = ~elsewhere & (flip < 0.5) if cfg.negative == "swap" else np.zeros_like(elsewhere)
+        first = Range(np.where(swap, b.begin, a.begin), np.where(swap, b.size, a.size))
+        second = Range(np.where(swap, a.begin, b.begin), np.where(swap, a.size, b.size))
+        batch = self.frame.lay(self.store, truncate(first, second, self.room, rng), cfg.length)
+        if cfg.negative == "random":
+            return batch.but(is_next=elsewhere.astype(np.int64))
+        return batch.but(swapped=(swap | elsewhere).astype(np.int64)) if cfg.negative == "swap" else batch

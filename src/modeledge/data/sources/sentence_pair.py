@@ -1,0 +1,54 @@
+"""Pairs of two natural sentences, much shorter than a row.
+
+Source: RoBERTa, arXiv:1907.11692 §4.2 (SENTENCE-PAIR+NSP)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from modeledge.core import Batch, DataError, Facts
+from modeledge.data.sources import Source
+from modeledge.data.sources._frame import Frame, Range
+from modeledge.data.sources._pairs import other_documents, truncate
+from modeledge.data.sources._sentences import sentence_bounds
+from modeledge.data.store import Store
+
+
+class SentencePair(Source):
+    """[cls] sentence [sep] the next, or a random one of another document [sep], with `is_next` or `swapped`."""
+
+    class Config(Source.Config):
+        """negative: as in segment_pair."""
+
+        negative: Literal["random", "swap", "none"] = "random"
+
+    def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
+        super().__init__(config, store, facts, split)
+        self.frame = Frame(facts)
+        self.bounds = sentence_bounds(self.store)
+        self.first = np.searchsorted(self.bounds, self.store.offsets("tokens"))
+        document = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+        has_next = np.append(document[1:] == document[:-1], False)
+        self.at, self.document = np.flatnonzero(has_next), document[has_next]
+        self.number(len(self.at), self.document)
+        if len(self.first) < 3 and config.negative == "random":
+            raise DataError(f"{self.store.path}: a random next sentence needs at least two documents, there is one")
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+        at, bounds, cfg = self.at[index], self.bounds, self.config
+        a = Range(bounds[at], bounds[at + 1] - bounds[at])
+        b = Range(bounds[at + 1], bounds[at + 2] - bounds[at + 1])
+        negative = (rng.random(len(index)) < 0.5) & (cfg.negative != "none")
+        other = b
+        if cfg.negative == "random":
+            other = other_documents(bounds, self.first, self.document[index], np.ones(len(index), np.int64), rng)
+        elif cfg.negative == "swap":
+            other, a = a, Range(np.where(negative, b.begin, a.begin), np.where(negative, b.size, a.size))
+        b = Range(np.where(negative, other.begin, b.begin), np.where(negative, other.size, b.size))
+        room = self.frame.room(cfg.length, 2)
+        batch = self.frame.lay(self.store, truncate(a, b, room, rng), cfg.length)
+        label = {"random": "is_next", "swap": "swapped"}.get(cfg.negative)
+        return batch.but(**{label: negative.astype(np.int64)}) if label else batch

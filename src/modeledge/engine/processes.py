@@ -1,0 +1,77 @@
+"""Several processes of one run: started by torchrun, or a single one when it did not start us."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Writes the files and talks to the user."""
+        return self.rank == 0
+
+    def share(self, rows: int) -> slice:
+        """This rank's rows of a global batch; every rank has the same number."""
+        each = rows // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks, on every rank."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """True on every rank if it is true on one."""
+        return bool(self.sum(torch.tensor(float(flag))) > 0) if self.size > 1 else flag
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def tell(self, value: str) -> str:
+        """The first rank's text, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return str(box[0])
+
+
+def join() -> Ranks:
+    """Take our place among torchrun's processes (gloo on CPU, nccl on GPU); alone without torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Ranks()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def replicate(model: nn.Module, ranks: Ranks, *, unused: bool) -> nn.Module:
+    """The model with its gradients averaged over the ranks; unchanged when alone.
+
+    unused: some parameters get no gradient in some steps (objectives drawn by turns)."""
+    if ranks.size == 1:
+        return model
+    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused, broadcast_buffers=False)

@@ -1,0 +1,72 @@
+"""LAMB: Adam's direction, its length set per tensor by the ratio of the weights' norm to the step's.
+
+Source: You et al., arXiv:1904.00962, algorithm 2 (with bias correction, as the released code)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from modeledge.optim import Optim
+
+
+class Lamb(Optim):
+    """Layer-wise adaptive moments for large batches."""
+
+    class Config(Optim.Config):
+        """betas, eps: as in Adam; most: the largest trust ratio."""
+
+        betas: tuple[float, float] = (0.9, 0.999)
+        eps: float = Field(1e-6, gt=0)
+        most: float = Field(10.0, gt=0)
+
+    config: Config
+
+    def make(self, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        c = self.config
+        return LambOptimizer(self.groups(named), lr=c.lr, betas=c.betas, eps=c.eps, most=c.most)
+
+
+class LambOptimizer(torch.optim.Optimizer):
+    """The optimizer itself; state per parameter: step, exp_avg, exp_avg_sq."""
+
+    def __init__(self, groups: Any, *, lr: float, betas: tuple[float, float], eps: float, most: float):
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "most": most, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step over every parameter with a gradient."""
+        value = closure() if closure is not None else None
+        for group in self.param_groups:
+            live = [p for p in group["params"] if p.grad is not None]
+            if live:
+                self._move(live, group)
+        return value
+
+    def _move(self, live: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for p in live:
+            state = self.state[p]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["step"] += 1
+        grads = [p.grad for p in live]
+        first = [self.state[p]["exp_avg"] for p in live]
+        second = [self.state[p]["exp_avg_sq"] for p in live]
+        (beta1, beta2), t = group["betas"], float(self.state[live[0]]["step"])
+        torch._foreach_lerp_(first, grads, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
+        root = torch._foreach_sqrt(torch._foreach_div(second, 1 - beta2**t))
+        torch._foreach_add_(root, group["eps"])
+        step = torch._foreach_div(torch._foreach_div(first, 1 - beta1**t), root)
+        if group["weight_decay"]:
+            torch._foreach_add_(step, live, alpha=group["weight_decay"])
+        sizes, lengths = torch._foreach_norm(live), torch._foreach_norm(step)
+        for p, s, size, length in zip(live, step, sizes, lengths, strict=True):
+            ratio = torch.where((size > 0) & (length > 0), size / length, 1.0).clamp(max=group["most"])
+            p.sub_(s * (group["lr"] * ratio))

@@ -1,0 +1,157 @@
+"""The keys of a recipe and what they may hold; validated once, then frozen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from modeledge.core import Config, PartConfig, RecipeError, Slot, find, nearest, part
+from modeledge.recipe.read import Path_, show_path
+from modeledge.recipe.resolve import Tree
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Mix(Config):
+    """How several objectives share the loop.
+
+    sum: all in every step; sample: one a step, drawn with `rates`; ramp: they join one after the other, at equal
+    intervals or at the shares of the run in `joins` (ERNIE 2.0's sequential multi-task learning)."""
+
+    kind: Literal["sum", "sample", "ramp"] = "sum"
+    rates: dict[str, float] = {}
+    joins: dict[str, float] = {}
+
+
+class Evaluate(Config):
+    """Held-out evaluation: every so many steps (0: at the end only), over so many batches; stop after `patience`
+    evaluations without improvement (0: never)."""
+
+    every: Count = 0
+    batches: Positive = 16
+    patience: Count = 0
+
+
+class Save(Config):
+    """Checkpoints: every so many steps (0: at the end and on signals only); keep the last `keep` and the best."""
+
+    every: Count = 0
+    keep: Positive = 2
+
+
+class Guard(Config):
+    """What to do with a step whose loss or gradient is not finite: stop, or skip it (at most `skips` in a row)."""
+
+    on_bad: Literal["stop", "skip"] = "stop"
+    skips: Positive = 10
+
+
+class Loop(Config):
+    """The loop's own settings.
+
+    batch: rows in a global batch; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the
+    largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays."""
+
+    steps: Positive = 1000
+    batch: Positive = 64
+    micro: Count = 0
+    seed: Count = 0
+    clip: float = Field(1.0, ge=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    recompute: Literal["none", "full"] = "none"
+    workers: Count = 0
+    evaluate: Evaluate = Evaluate()
+    save: Save = Save()
+    guard: Guard = Guard()
+
+
+class Recipe(Config):
+    """A whole recipe, final and frozen."""
+
+    family: str = ""
+    source: str = ""
+    data: dict[str, Annotated[PartConfig, Slot("data.sources")]] = Field(min_length=1)
+    tokenizer: Annotated[PartConfig | None, Slot("tokenizers")] = None
+    backbone: Annotated[PartConfig, Slot("backbones")]
+    objectives: list[Annotated[PartConfig, Slot("objectives")]] = Field(min_length=1)
+    mix: Mix = Mix()
+    optim: Annotated[PartConfig, Slot("optim")] = part("adamw")
+    schedule: Annotated[PartConfig, Slot("optim.schedules")] = part("linear")
+    loop: Loop = Loop()
+    sizes: dict[str, dict[str, Any]] = {}
+    stages: list[dict[str, Any]] = []
+    expect: dict[str, int | float | str] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        names = [objective_name(o) for o in self.objectives]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"two objectives are both named {sorted(n for n in names if names.count(n) > 1)[0]!r}; give one a `name`"
+            )
+        for key in (*self.mix.rates, *self.mix.joins):
+            if key not in names:
+                raise ValueError(f"mix names {key!r}, which is not an objective here ({', '.join(names)})")
+        for o in self.objectives:
+            on = getattr(o, "on", None)
+            if on is not None and on not in self.data:
+                raise ValueError(
+                    f"objective {objective_name(o)!r} reads on: {on!r}, which is not in data ({', '.join(self.data)})"
+                )
+        return self
+
+
+def objective_name(config: PartConfig) -> str:
+    """The name an objective goes by in losses, weights and state: its `name`, else its kind."""
+    return getattr(config, "name", None) or config.kind
+
+
+def check(tree: Tree) -> Recipe:
+    """Validate a resolved tree. Raises RecipeError: where each value came from, what was found, the nearest key."""
+    keys = {k: v for k, v in tree.keys.items() if k != "extends"}
+    try:
+        return Recipe.model_validate(keys)
+    except ValidationError as error:
+        lines = [_line(tree, e) for e in _flat(error.errors())]
+        raise RecipeError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _flat(errors: Any, above: Path_ = (), room: tuple[str, str] | None = None) -> list[dict[str, Any]]:
+    out = []
+    for e in errors:
+        loc = (*above, *e["loc"])
+        context = e.get("ctx", {})
+        if e["type"] == "part_inner":
+            out += _flat(context["inner"], loc, (context["room"], context["part"]))
+        else:
+            out.append({**e, "loc": loc, "part": room, "above": above})
+    return out
+
+
+def _fields(error: dict[str, Any]) -> list[str]:
+    """The keys allowed where an unknown one was found."""
+    model: Any = find(*error["part"]).Config if error["part"] else Recipe
+    for step in error["loc"][len(error["above"]) : -1]:
+        annotation = getattr(model, "model_fields", {}).get(step)
+        model = annotation.annotation if annotation else None
+    return [f for f in getattr(model, "model_fields", {}) if f != "kind" or error["part"]]
+
+
+def _line(tree: Tree, error: dict[str, Any]) -> str:
+    path = error["loc"]
+    place = tree.place(path)
+    where = f"{place}: {show_path(path)}" if place else f"{tree.name}: {show_path(path)}"
+    if error["type"] == "extra_forbidden":
+        fields = _fields(error)
+        close = nearest(str(path[-1]), fields)
+        hint = f"; did you mean {close!r}?" if close else ""
+        return f"{where}: there is no such key{hint}\n  allowed here: {', '.join(sorted(fields))}"
+    if error["type"] == "part_unknown":
+        return f"{where}: {error['msg'].split(': ', 1)[-1]}"
+    if error["type"] == "missing":
+        return f"{where}: this key is needed and missing"
+    found = "" if error["type"] in ("value_error", "part_kind") else f"; found {error.get('input')!r}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}{found}"

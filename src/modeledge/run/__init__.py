@@ -1,0 +1,1 @@
+"""The one loop: feed, train, evaluate, generate, checkpoints, logs, resuming; and the verbs built on it."""

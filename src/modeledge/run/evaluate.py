@@ -1,0 +1,43 @@
+"""Losses and metrics on held-out rows, the same rows and masks every time."""
+
+from __future__ import annotations
+
+import torch
+
+from modeledge.core import Sum, seed_of
+from modeledge.engine.device import compute_in
+from modeledge.run.feed import Feed
+from modeledge.run.model import Model
+from modeledge.run.signals import Stop
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model, feed: Feed, *, batches: int, device: torch.device, precision: str, stop: Stop | None = None
+) -> dict[str, float]:
+    """Mean of every loss (nats per target) and metric over up to `batches` held-out batches; {} if asked to stop.
+
+    Leaves the model in evaluation mode."""
+    model.eval()
+    sums: dict[str, tuple[float, float]] = {}
+
+    def add(found: dict[str, Sum], prefix: str = "") -> None:
+        for name, value in found.items():
+            total, count = sums.get(prefix + name, (0.0, 0.0))
+            sums[prefix + name] = (total + float(value.total), count + float(value.count))
+
+    source_rows = max(len(s) for s in feed.sources.values())
+    for number in range(min(batches, -(-source_rows // feed.batch))):
+        if stop is not None and stop.asked:
+            return {}
+        torch.manual_seed(seed_of(feed.seed, "valid", number) % 2**63)
+        for work in feed.step(number).works:
+            for micro in work.micros:
+                batch = micro.tensors(device)
+                with compute_in(precision, device):
+                    add(model(work.names, batch))
+                    for name in work.names:
+                        objective = model.objectives[name]
+                        found = objective.measure(model.backbone, batch)  # type: ignore[operator]
+                        add(found, f"{name}.")
+    return {name: total / max(count, 1) for name, (total, count) in sums.items()}

@@ -1,0 +1,181 @@
+"""From a step's number to its batches: nothing here depends on the steps before it.
+
+The view is drawn for the whole global batch and each rank takes its rows, so any number of ranks, workers and
+micro-batches sees the same data, and the denominators of the losses are known before the first forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from modeledge.core import Batch, DataError, Shuffle, keyed
+from modeledge.data.sources import Source
+from modeledge.engine.processes import Ranks
+from modeledge.objectives import Objective
+from modeledge.recipe.schema import Mix
+
+
+@dataclass
+class Work:
+    """One group of objectives over the micro-batches of this rank: a forward pass each."""
+
+    names: tuple[str, ...]
+    micros: list[Batch]
+
+
+@dataclass
+class Step:
+    """Everything a step needs: its work, the global number of targets of each loss, and of tokens."""
+
+    number: int
+    works: list[Work]
+    counts: dict[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Feed:
+    """Builds steps. `split` is "train" (shuffled anew each epoch) or "valid" (in order, the same each time)."""
+
+    def __init__(
+        self,
+        sources: dict[str, Source],
+        objectives: dict[str, Objective],
+        mix: Mix,
+        *,
+        batch: int,
+        micro: int,
+        seed: int,
+        total: int,
+        ranks: Ranks = Ranks(),
+        split: str = "train",
+    ):
+        self.sources, self.objectives, self.mix = sources, objectives, mix
+        self.batch, self.seed, self.total, self.ranks, self.split = batch, seed, total, ranks, split
+        if batch % ranks.size:
+            raise DataError(f"loop.batch: {batch} rows cannot be shared evenly by {ranks.size} processes")
+        self.micro = min(micro or batch, batch // ranks.size)
+        for name, source in sources.items():
+            if len(source) < (batch if split == "train" else 1):
+                raise DataError(
+                    f"data.{name}: {len(source)} {split} rows, fewer than one batch of {batch}\n"
+                    f"  next: give more data, or --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
+                )
+
+    def source_of(self, name: str) -> str:
+        """The source an objective reads."""
+        return self.objectives[name].config.on or next(iter(self.sources))
+
+    def active(self, step: int) -> list[str]:
+        """The objectives that take part in this step."""
+        names = list(self.objectives)
+        if self.mix.kind == "sample" and self.split == "train":
+            rates = np.array([self.mix.rates.get(n, 1.0 if not self.mix.rates else 0.0) for n in names])
+            draw = keyed(self.seed, "mix", step).random() * rates.sum()
+            return [names[min(int(np.searchsorted(np.cumsum(rates), draw, side="right")), len(names) - 1)]]
+        if self.mix.kind == "ramp" and self.split == "train":
+            joins = {n: self.mix.joins.get(n, i / len(names)) for i, n in enumerate(names)}
+            return [n for n in names if step >= joins[n] * self.total]
+        return names
+
+    def groups(self, names: list[str]) -> list[tuple[str, ...]]:
+        """Objectives that can share one forward pass: the same source, the plain forward, at most one own view.
+
+        The one with a view of its own comes first: it decides who sees whom."""
+        groups: list[list[str]] = []
+        for name in names:
+            kind = type(self.objectives[name])
+            own_view = kind.view is not Objective.view
+            home = None
+            if kind.forward is Objective.forward:
+                home = next((g for g in groups if self._joins(g, name, own_view)), None)
+            if home is None:
+                groups.append([name])
+            else:
+                home.insert(0 if own_view else len(home), name)
+        return [tuple(g) for g in groups]
+
+    def _joins(self, group: list[str], name: str, own_view: bool) -> bool:
+        first = type(self.objectives[group[0]])
+        if first.forward is not Objective.forward or self.source_of(group[0]) != self.source_of(name):
+            return False
+        return not (own_view and first.view is not Objective.view)
+
+    def rows(self, source: str, step: int) -> Batch:
+        """The global batch of raw rows of a source at a step, with each row's number and epoch."""
+        made, n = self.sources[source], len(self.sources[source])
+        place = step * self.batch + np.arange(self.batch, dtype=np.int64)
+        epoch = place // n
+        index = place % n
+        if self.split == "train" and not made.ordered:
+            for e in np.unique(epoch):
+                index[epoch == e] = Shuffle(n, self.seed, source, int(e))(index[epoch == e])
+        elif self.split != "train":
+            place = place[: max(0, n - step * self.batch)]
+            index, epoch = place, np.zeros_like(place)
+        batch = made.rows(index, keyed(self.seed, self.split, "rows", source, step))
+        return batch.but(row=index, epoch=epoch)
+
+    def step(self, number: int) -> Step:
+        """Build step `number`."""
+        out = Step(number, [])
+        for names in self.groups(self.active(number)):
+            source = self.source_of(names[0])
+            batch = self.rows(source, number)
+            out.rows[source] = batch.row
+            if batch.size == 0:
+                continue
+            for name in names:
+                batch = self.objectives[name].view(batch, keyed(self.seed, self.split, "view", name, number))
+            for name in names:
+                out.counts |= self.objectives[name].counts(batch)
+            out.tokens += tokens(batch)
+            out.works.append(Work(names, list(self.cut(names[0], batch))))
+        return out
+
+    def cut(self, name: str, batch: Batch) -> Iterator[Batch]:
+        """This rank's micro-batches, finished for the model."""
+        mine = batch.rows(self.ranks.share(batch.size)) if self.split == "train" else batch
+        size = mine.size if self.objectives[name].whole_batch else self.micro
+        for start in range(0, mine.size, size):
+            yield self.objectives[name].finish(mine.rows(slice(start, start + size)))
+
+    def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Step]:
+        """Steps start..stop-1 in order, built ahead by `workers` processes."""
+        if workers == 0:
+            yield from (self.step(i) for i in range(start, stop))
+            return
+        loader = DataLoader(
+            _Steps(self),
+            batch_size=None,
+            sampler=range(start, stop),  # type: ignore[arg-type]
+            num_workers=workers,
+            generator=torch.Generator().manual_seed(0),
+            collate_fn=_same,
+        )
+        yield from loader
+
+
+class _Steps(Dataset[Step]):
+    def __init__(self, feed: Feed):
+        self.feed = feed
+
+    def __getitem__(self, number: int) -> Step:
+        return self.feed.step(number)
+
+
+def _same(step: Step) -> Step:
+    return step
+
+
+def tokens(batch: Batch) -> int:
+    """Real tokens of a batch: those that are not padding; rows, where there are no tokens."""
+    if "valid" in batch:
+        return int(batch.valid.sum())
+    if "ids" in batch:
+        return int(np.asarray(batch.ids).size)
+    return batch.size

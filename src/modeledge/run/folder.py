@@ -1,0 +1,151 @@
+"""The run folder: what a run was asked, what it measured, and who is writing in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from modeledge.core import InputError
+
+VERSIONS = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "modeledge")
+
+
+class RunFolder:
+    """A folder with recipe.yaml, environment.json, metrics.jsonl, checkpoints/ and, at the end, model/."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._metrics: TextIO | None = None
+        self._lock = path / ".lock"
+
+    def begin(self, *, resume: bool) -> None:
+        """Take the folder. Raises InputError if it cannot be written, holds another run, or is being written."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: this is a file, not a folder\n  next: choose another --out")
+        holds = (self.path / "recipe.yaml").exists()
+        if holds and not resume:
+            raise InputError(
+                f"{self.path}: this folder already holds a run\n  next: add --resume to go on with it, or choose another --out"
+            )
+        if resume and not holds:
+            raise InputError(f"{self.path}: there is no run to resume here\n  next: leave out --resume, or check --out")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written: {error.strerror}\n  next: choose another --out"
+            ) from None
+
+    def _take_lock(self) -> None:
+        me = {"pid": os.getpid(), "host": socket.gethostname()}
+        try:
+            handle = os.open(self._lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            try:
+                other = json.loads(self._lock.read_text())
+            except ValueError:
+                other = {}
+            if other.get("host") == me["host"] and not _alive(int(other.get("pid", 0))):
+                self._lock.unlink(missing_ok=True)
+                return self._take_lock()
+            raise InputError(
+                f"{self.path}: another process writes here (pid {other.get('pid')} on {other.get('host')})\n"
+                f"  next: wait for it, or remove {self._lock} if it is gone"
+            ) from None
+        with os.fdopen(handle, "w") as file:
+            json.dump(me, file)
+
+    def end(self) -> None:
+        """Leave the folder to others."""
+        if self._metrics:
+            self._metrics.close()
+            self._metrics = None
+        self._lock.unlink(missing_ok=True)
+
+    def write_recipe(self, keys: dict[str, Any], facts: dict[str, Any]) -> None:
+        """recipe.yaml: the resolved recipe, and what was decided or measured before the first step."""
+        text = yaml.safe_dump({**keys, "resolved": facts}, sort_keys=False, allow_unicode=True, width=120)
+        (self.path / "recipe.yaml").write_text(text, encoding="utf-8")
+
+    def read_recipe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The resolved recipe of this run, and what was decided for it."""
+        from modeledge.recipe.read import read_file
+
+        keys, _ = read_file(self.path / "recipe.yaml")
+        decided = keys.pop("resolved", {})
+        return keys, decided
+
+    def write_environment(self, extra: dict[str, Any]) -> None:
+        """environment.json: versions, machine, command line."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        versions = {}
+        for name in VERSIONS:
+            try:
+                versions[name] = version(name)
+            except PackageNotFoundError:
+                versions[name] = None
+        facts = {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cpus": os.cpu_count(),
+            "versions": versions,
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **extra,
+        }
+        (self.path / "environment.json").write_text(json.dumps(facts, indent=1))
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One line of metrics.jsonl."""
+        if self._metrics is None:
+            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics.write(json.dumps(record) + "\n")
+        self._metrics.flush()
+
+    def cut_log(self, step: int) -> None:
+        """Drop what was logged after `step`, before going on from it."""
+        file = self.path / "metrics.jsonl"
+        if file.exists():
+            kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+            aside = file.with_suffix(".tmp")
+            aside.write_text("".join(line + "\n" for line in kept))
+            aside.replace(file)
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 1 << 62
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a run's metrics.jsonl; an unfinished last line is left out."""
+    out = []
+    for line in (path / "metrics.jsonl").read_text().splitlines():
+        try:
+            out.append(json.loads(line))
+        except ValueError:
+            continue
+    return out

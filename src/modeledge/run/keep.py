@@ -1,0 +1,142 @@
+"""Model folders: config.json, model.safetensors, tokenizer.json, README.md. What `load` opens and `export` converts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from modeledge.core import Facts, InputError
+from modeledge.recipe.resolve import Tree
+from modeledge.recipe.schema import Recipe, check
+from modeledge.run.checkpoint import own_tensors, set_tensors, write_folder
+from modeledge.run.model import Model, make_model, parameter_count
+from modeledge.tokenizers import load_tokenizer
+
+FORMAT = 1
+
+
+@dataclass
+class Loaded:
+    """A model read from a folder, ready to use, with everything it was saved with."""
+
+    path: Path
+    model: Model
+    recipe: Recipe
+    tree: Tree
+    facts: Facts
+    history: dict[str, Any]
+
+
+def facts_to_json(facts: Facts) -> dict[str, Any]:
+    """The part of the facts a model needs to be built again (not the counts, which belong to a store)."""
+    return {
+        "vocab": facts.vocab,
+        "special": facts.special,
+        "words": list(facts.words),
+        "sentinels": list(facts.sentinels),
+        "labels": facts.labels,
+        "image": list(facts.image) if facts.image else None,
+    }
+
+
+def facts_from_json(keys: dict[str, Any], tokenizer: Any = None) -> Facts:
+    """The reverse; what depends on the tokenizer's strings comes from the tokenizer."""
+    image = keys.get("image")
+    return Facts(
+        vocab=keys["vocab"],
+        special=dict(keys["special"]),
+        words=(keys["words"][0], keys["words"][1]),
+        sentinels=list(keys["sentinels"]),
+        labels=dict(keys["labels"]),
+        image=(image[0], image[1], image[2]) if image else None,
+        continues=None if tokenizer is None else _as_flags(tokenizer),
+        tokenizer=tokenizer,
+    )
+
+
+def _as_flags(tokenizer: Any) -> np.ndarray | None:
+    flags = getattr(tokenizer, "continues", None)
+    return None if flags is None else np.asarray(flags, bool)
+
+
+def save_model(target: Path, model: Model, tree: Tree, facts: Facts, *, history: dict[str, Any]) -> None:
+    """Write a model folder. `history` says what it was trained on and what was measured; it becomes the model card."""
+
+    def write(folder: Path) -> None:
+        keys = {k: v for k, v in tree.keys.items() if k != "sizes"}
+        config = {
+            "model_type": "modeledge",
+            "modeledge": {
+                "format": FORMAT,
+                "name": tree.name,
+                "recipe": keys,
+                "facts": facts_to_json(facts),
+                "history": history,
+            },
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=1))
+        save_file({k: v.cpu() for k, v in own_tensors(model).items()}, folder / "model.safetensors")
+        if facts.tokenizer is not None:
+            facts.tokenizer.save(folder)
+        (folder / "README.md").write_text(card(tree, model, history), encoding="utf-8")
+
+    write_folder(target, write)
+
+
+def load_model(path: Path) -> Loaded:
+    """Open a model folder, or the last model of a run folder.
+
+    Raises InputError for anything that is not one, naming what is wrong."""
+    path = Path(path)
+    folder = path / "model" if (path / "model" / "config.json").is_file() else path
+    if not (folder / "config.json").is_file():
+        if (path / "recipe.yaml").is_file():
+            raise InputError(
+                f"{path}: this run has no finished model yet\n  next: finish it with `modeledge pretrain --resume --out {path}`"
+            )
+        raise InputError(
+            f"{path}: not a model folder (no config.json)\n  next: give a run folder, a model folder, or `modeledge import` a Hugging Face one"
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'}: not valid JSON: {error}") from None
+    ours = config.get("modeledge")
+    if ours is None:
+        kind = config.get("model_type")
+        raise InputError(
+            f"{folder}: a Hugging Face folder (model_type {kind!r})\n  next: `modeledge import {folder} --out FOLDER`"
+        )
+    if ours["format"] > FORMAT:
+        raise InputError(f"{folder}: written by a newer version (format {ours['format']}; this one reads {FORMAT})")
+    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+    tree = Tree(ours["name"], ours["recipe"])
+    recipe, facts = check(tree), facts_from_json(ours["facts"], tokenizer)
+    model = make_model(recipe, facts, seed=0)
+    try:
+        set_tensors(model, load_file(folder / "model.safetensors"), where=str(folder / "model.safetensors"))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / 'model.safetensors'}: cannot be read: {error}") from None
+    return Loaded(folder, model.eval(), recipe, tree, facts, ours["history"])
+
+
+def card(tree: Tree, model: Model, history: dict[str, Any]) -> str:
+    """The model card: front matter as the hubs read it, then what was done and measured."""
+    lines = ["---", "library_name: modeledge", f"tags: [modeledge, {tree.name}]", "license: other", "---", ""]
+    lines += [
+        f"# {tree.name}",
+        "",
+        f"{parameter_count(model):,} parameters, trained with modeledge from the recipe `{tree.name}`.",
+    ]
+    if tree.keys.get("source"):
+        lines += [f"Method: {tree.keys['source']}."]
+    for title, value in history.items():
+        lines += ["", f"## {title}", ""]
+        lines += [f"- {k}: {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,271 @@
+"""The loop: one for every system, pre-training and downstream alike.
+
+A step is a function of (weights, moments, its number): data, masks and dropout are keyed by the number, so going on from
+a checkpoint repeats what an uninterrupted run would have done, to the last bit on the same machine."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modeledge.core import RunError, find, seed_of
+from modeledge.engine.device import compute_in, scaler
+from modeledge.engine.processes import Ranks, replicate
+from modeledge.recipe.schema import Recipe
+from modeledge.run import checkpoint
+from modeledge.run.evaluate import evaluate
+from modeledge.run.feed import Feed, Step
+from modeledge.run.folder import RunFolder
+from modeledge.run.model import Model
+from modeledge.run.progress import Progress
+from modeledge.run.signals import Stop
+
+
+@dataclass
+class Position:
+    """Where a run stands: what a checkpoint needs besides tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_row: int = 0
+    best: float = math.inf
+    best_step: int | None = None
+    worse_in_row: int = 0
+    stage: int = 0
+
+
+@dataclass
+class Result:
+    """What a training run came to."""
+
+    position: Position
+    losses: dict[str, float] = field(default_factory=dict)
+    valid: dict[str, float] = field(default_factory=dict)
+    stopped: str = ""
+    exit_code: int = 0
+
+
+class Trainer:
+    """Everything one stage of a run needs, and its loop."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Model,
+        feed: Feed,
+        *,
+        device: torch.device,
+        precision: str,
+        ranks: Ranks = Ranks(),
+        valid: Feed | None = None,
+        folder: RunFolder | None = None,
+        progress: Progress,
+        identity: dict[str, Any] | None = None,
+    ):
+        self.recipe, self.model, self.feed, self.valid = recipe, model.to(device), feed, valid
+        self.device, self.precision, self.ranks = device, precision, ranks
+        self.folder, self.progress, self.identity = folder, progress, identity or {}
+        named = [(n, p) for n, p in model.named_parameters()]
+        self.optimizer = find("optim", recipe.optim.kind)(recipe.optim).make(named)
+        for group in self.optimizer.param_groups:
+            group["peak"] = group["lr"]
+        self.schedule = find("optim.schedules", recipe.schedule.kind)(recipe.schedule)
+        self.scaler = scaler(precision, device)
+        self.position = Position()
+        self.total = recipe.loop.steps
+        whole = replicate(model, ranks, unused=recipe.mix.kind != "sum" or len(recipe.objectives) > 1)
+        self.net: Callable[..., Any] = torch.compile(whole) if recipe.loop.compile else whole  # type: ignore[assignment]
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+
+    def take(self, step: Step) -> tuple[dict[str, float], float, bool]:
+        """One optimizer step: (mean loss by name, gradient norm, whether it was applied)."""
+        loop = self.recipe.loop
+        torch.manual_seed(seed_of(loop.seed, "step", step.number, self.ranks.rank) % 2**63)
+        factor = self.schedule.factor(step.number, self.total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        totals = self.backward(step)
+        self.scaler.unscale_(self.optimizer)
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(grads)
+        means = {k: float(v) / max(step.counts[k], 1) for k, v in totals.items()}
+        good = bool(torch.isfinite(norm)) and all(math.isfinite(v) for v in means.values())
+        if not good and not self.scaler.is_enabled():
+            self.refuse(step, means, float(norm))
+        elif loop.clip > 0:
+            nn.utils.clip_grads_with_norm_(self.parameters, loop.clip, norm)
+        if good or self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if good:
+            for _, objective in self.model.each():
+                objective.after_step(step.number)
+        self.optimizer.zero_grad(set_to_none=True)
+        return means, float(norm), good
+
+    def backward(self, step: Step) -> dict[str, Tensor]:
+        """Accumulate the gradient of the step's loss; the summed losses over all ranks, by name."""
+        totals: dict[str, Tensor] = {}
+        passes = [(work.names, micro) for work in step.works for micro in work.micros]
+        for i, (names, micro) in enumerate(passes):
+            last = i == len(passes) - 1
+            with compute_in(self.precision, self.device), self._local_until(last):
+                sums = self.net(names, micro.tensors(self.device))
+                loss = self.combine(names, sums, step)
+            self.scaler.scale(loss).backward()
+            for name, value in sums.items():
+                totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
+        if self.ranks.size > 1:
+            for name in sorted(totals):
+                self.ranks.sum(totals[name])
+        return totals
+
+    def combine(self, names: tuple[str, ...], sums: dict[str, Any], step: Step) -> Tensor:
+        """weight x total / global count, summed; times the ranks, because their gradients are averaged."""
+        weights: dict[str, float] = {}
+        for name in names:
+            weights |= self.model.objectives[name].weights(step.number, self.total)  # type: ignore[operator]
+        parts = [sums[k].total * (weights[k] * self.ranks.size / max(step.counts[k], 1)) for k in sums]
+        return torch.stack(parts).sum()
+
+    def _local_until(self, last: bool) -> Any:
+        import contextlib
+
+        no_sync = getattr(self.net, "no_sync", None)
+        return no_sync() if no_sync is not None and not last else contextlib.nullcontext()
+
+    def refuse(self, step: Step, means: dict[str, float], norm: float) -> None:
+        """A step whose numbers are not finite: stop, or skip it, as the recipe says; say where it came from."""
+        guard, position = self.recipe.loop.guard, self.position
+        bad = next((n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()), None)
+        grads = ((n, p.grad) for n, p in self.model.named_parameters() if p.grad is not None)
+        bad = bad or next((f"the gradient of {n}" for n, g in grads if not torch.isfinite(g).all()), "the loss")
+        rows = ", ".join(f"{k}: {[int(r) for r in v[:8]]}" for k, v in step.rows.items())
+        last = checkpoint.steps_in(self.folder.checkpoints)[-1:] if self.folder else []
+        text = (
+            f"step {step.number}: {bad} is not finite (losses {means}, gradient norm {norm})\n"
+            f"  first rows of the batch: {rows}\n  last good checkpoint: {f'step {last[0]}' if last else 'none yet'}"
+        )
+        position.skipped_in_row += 1
+        if guard.on_bad == "stop":
+            raise RunError(text + "\n  next: a lower optim.lr, loop.precision=fp32, or loop.guard.on_bad=skip")
+        if position.skipped_in_row > guard.skips:
+            raise RunError(f"{text}\n  {guard.skips} steps in a row were skipped: the run stops")
+        position.skipped += 1
+        self.progress.say(f"skipped {text}")
+
+    # -- the whole --------------------------------------------------------------------------------------------------
+
+    def fit(self, stop: Stop) -> Result:
+        """Train from the current position to the end, or until a signal, patience or a failure."""
+        loop, position = self.recipe.loop, self.position
+        every = max(1, self.total // 1000)
+        self.model.train()
+        self.progress.start(self.total, done=position.step)
+        means: dict[str, float] = {}
+        valid: dict[str, float] = {}
+        why = ""
+        mark, since = time.perf_counter(), 0
+        gc.collect()
+        gc.freeze()
+        for step in self.feed.steps(position.step, self.total, workers=loop.workers):
+            means, norm, good = self.take(step)
+            now = time.perf_counter()
+            since += step.tokens
+            position.step, position.tokens = step.number + 1, position.tokens + step.tokens
+            position.skipped_in_row = 0 if good else position.skipped_in_row
+            if position.step % every == 0 or position.step == self.total:
+                rate = since / max(now - mark, 1e-9)
+                position.seconds += now - mark
+                mark, since = now, 0
+                self.note(means, norm, rate)
+            asked = self.ranks.any(bool(stop.asked))
+            if self._due(loop.evaluate.every) and not asked:
+                valid, worse = self.judge(stop)
+                mark = time.perf_counter()
+                why = "patience" if worse else ""
+            if asked or why or self._due(loop.save.every) or position.step == self.total:
+                self.save()
+            if asked or why:
+                why = why or "signal"
+                break
+        gc.unfreeze()
+        self.progress.end()
+        if why != "signal" and self.valid is not None and not self._due(loop.evaluate.every):
+            valid, _ = self.judge(stop)
+        return Result(position, means, valid, why, stop.exit_code)
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.position.step % every == 0
+
+    def note(self, means: dict[str, float], norm: float, rate: float) -> None:
+        """One line of metrics, and the progress bar."""
+        lr = self.optimizer.param_groups[0]["lr"]
+        p = self.position
+        self.progress.update(p.step, {**means, "lr": lr}, tokens_per_second=rate)
+        if self.folder and self.ranks.first:
+            record = {"step": p.step, "stage": p.stage, "loss": means, "lr": lr, "norm": norm}
+            self.folder.log(
+                {**record, "tokens": p.tokens, "tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
+            )
+
+    def judge(self, stop: Stop) -> tuple[dict[str, float], bool]:
+        """Evaluate on held-out rows: (figures, whether patience ran out). Keeps track of the best step."""
+        if self.valid is None:
+            return {}, False
+        loop, p = self.recipe.loop, self.position
+        figures = evaluate(
+            self.model,
+            self.valid,
+            batches=loop.evaluate.batches,
+            device=self.device,
+            precision=self.precision,
+            stop=stop,
+        )
+        self.model.train()
+        if not figures:
+            return {}, False
+        score = sum(v for k, v in figures.items() if k in self.feed_losses())
+        if score < p.best:
+            p.best, p.best_step, p.worse_in_row = score, p.step, 0
+            if loop.evaluate.patience and self.folder:
+                self.save()
+        else:
+            p.worse_in_row += 1
+        if self.folder and self.ranks.first:
+            self.folder.log({"step": p.step, "stage": p.stage, "valid": figures})
+        self.progress.say(f"step {p.step}  held out: " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+        return figures, bool(loop.evaluate.patience and p.worse_in_row >= loop.evaluate.patience)
+
+    def feed_losses(self) -> set[str]:
+        """The names of all losses."""
+        return {loss for _, o in self.model.each() for loss in o.losses}
+
+    def save(self) -> None:
+        """A checkpoint of this position (the first rank writes), then the old ones are rotated."""
+        if self.folder is None:
+            return
+        if self.ranks.first:
+            state = {"position": self.position.__dict__, "identity": self.identity, "scaler": self.scaler.state_dict()}
+            checkpoint.save(self.folder.checkpoints, self.position.step, self.model, self.optimizer, state)
+            checkpoint.rotate(self.folder.checkpoints, keep=self.recipe.loop.save.keep, best=self.position.best_step)
+        self.ranks.wait()
+
+    def restore(self, saved: checkpoint.Saved) -> None:
+        """Go on from a checkpoint."""
+        checkpoint.set_tensors(self.model, saved.model, where=str(saved.path / "model.safetensors"))
+        checkpoint.set_optimizer(self.optimizer, saved)
+        self.position = Position(**saved.state["position"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved.state["scaler"])

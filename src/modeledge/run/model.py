@@ -1,0 +1,58 @@
+"""A backbone and its objectives, as the loop sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from modeledge.core import Batch, Facts, RecipeError, Sum, build, seed_of
+from modeledge.objectives import Objective
+from modeledge.recipe.schema import Recipe, objective_name
+
+
+class Model(nn.Module):
+    """`backbone` and `objectives` (by name). Parameters are named backbone.* and objectives.<name>.*."""
+
+    objectives: nn.ModuleDict
+
+    def __init__(self, recipe: Recipe, facts: Facts):
+        super().__init__()
+        self.backbone = build("backbones", recipe.backbone, facts)
+        self.objectives = nn.ModuleDict()
+        for config in recipe.objectives:
+            self.objectives[objective_name(config)] = build("objectives", config, facts, self.backbone)
+        for name, objective in self.each():
+            other = getattr(objective.config, "share", None)
+            if other is not None:
+                if other not in self.objectives:
+                    raise RecipeError(
+                        f"objectives.{name}.share: no objective named {other!r} ({', '.join(self.objectives)})"
+                    )
+                objective.head = self.objectives[other].head
+
+    def each(self) -> list[tuple[str, Objective]]:
+        """(name, objective) in the recipe's order."""
+        return [(name, o) for name, o in self.objectives.items()]  # type: ignore[misc]
+
+    def forward(self, names: Sequence[str], batch: Batch) -> dict[str, Sum]:
+        """The losses of the objectives `names`, which share this batch; the first decides who sees whom."""
+        first: Objective = self.objectives[names[0]]  # type: ignore[assignment]
+        if len(names) == 1:
+            return first(self.backbone, batch)
+        out = first.run(self.backbone, batch)
+        return {k: v for n in names for k, v in self.objectives[n].loss(out, batch).items()}  # type: ignore[operator]
+
+
+def make_model(recipe: Recipe, facts: Facts, *, seed: int) -> Model:
+    """A freshly initialised model; the same seed gives the same weights."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "weights") % 2**63)
+        return Model(recipe, facts)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Distinct parameters; a tied one counts once."""
+    return sum(p.numel() for p in module.parameters())

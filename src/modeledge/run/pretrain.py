@@ -1,0 +1,91 @@
+"""Pre-training as one call: a recipe, data, a place to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeledge.recipe.resolve import resolve
+from modeledge.recipe.schema import check
+from modeledge.run.budget import parse_budget
+from modeledge.run.checkpoint import own_tensors
+from modeledge.run.job import Done, Job, run_job, stores_for, summary
+from modeledge.run.keep import load_model
+from modeledge.run.progress import make_progress
+from modeledge.run.stores import open_or_make
+
+
+@dataclass
+class Outcome:
+    """What a training verb reports: where things lie and what was measured."""
+
+    done: Done
+    out: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 128 + the signal that stopped the run."""
+        return self.done.result.exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {"out": str(self.out), "stopped": self.done.result.stopped, **summary(self.done)}
+
+    def __str__(self) -> str:
+        facts = summary(self.done)
+        lines = [
+            f"stopped by {self.done.result.stopped} after step {facts['steps']}"
+            if self.done.result.stopped
+            else f"{facts['steps']} steps done"
+        ]
+        lines += [f"  {k}: {v}" for k, v in facts.items() if k.startswith(("final", "held out"))]
+        lines += [f"  {n}: {verdict(self.done, n)}" for n in self.done.baselines if verdict(self.done, n)]
+        if self.exit_code:
+            lines += [f"next: modeledge pretrain ... --out {self.out} --resume"]
+        else:
+            lines += [f"model: {self.out / 'model'}"]
+        return "\n".join(lines)
+
+
+def verdict(done: Done, objective: str) -> str:
+    """Whether an objective has learnt more than the frequencies of its targets; empty where there is no baseline."""
+    unigram = done.baselines[objective].get("unigram")
+    first = done.model.objectives[objective].losses[0]  # type: ignore[index]
+    loss = done.result.valid.get(first, done.result.losses.get(first))
+    if unigram is None or loss is None:
+        return ""
+    if loss < unigram:
+        return f"{unigram - loss:.2f} nats per target below the unigram baseline of {unigram:.2f}: it has learnt from context"
+    return f"not below the unigram baseline of {unigram:.2f}: nothing learnt from context yet; more steps, or a higher optim.lr"
+
+
+def pretrain(
+    recipe: str,
+    *,
+    data: Iterable[str] = (),
+    out: str | Path,
+    size: str | None = None,
+    budget: str | None = None,
+    sets: Iterable[str] = (),
+    init: str | Path | None = None,
+    resume: bool = False,
+    step: int | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Outcome:
+    """Train `recipe` on `data` (files, folders or stores) and write a run folder to `out`.
+
+    Raises InputError before the first step for anything wrong with the input, RunError for what goes wrong later."""
+    out = Path(out)
+    tree = resolve(recipe, size=size, sets=list(sets))
+    checked = check(tree)
+    amount = parse_budget(budget) if budget else None
+    paths = stores_for(checked, data)
+    weights = own_tensors(load_model(Path(init)).model) if init is not None else None
+    progress = make_progress(quiet=quiet)
+    stores = {n: open_or_make(p, checked, n, cache=out / "stores" / n, progress=progress) for n, p in paths.items()}
+    job = Job(tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress)
+    job.history["data"] = {n: str(p) for n, p in paths.items()}
+    return Outcome(run_job(job), out)

@@ -1,0 +1,50 @@
+"""Unigram language model pieces, the space written as U+2581.
+
+Source: Kudo, arXiv:1804.10959 (SentencePiece); special tokens as in the released vocabularies of ALBERT (30,000), XLNet
+(32,000) and T5 (32,000 and 100 sentinels)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import tokenizers as hf
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from modeledge.tokenizers import Layout, Tokenizer
+
+
+class Unigram(Tokenizer):
+    """Special tokens of a family; every family gets a cls, sep and mask, so that any objective can read the store."""
+
+    class Config(Tokenizer.Config):
+        """family: whose special tokens, and in which order. T5 also wants `sentinels: 100`."""
+
+        vocab: int = 32_000
+        family: Literal["albert", "xlnet", "t5"] = "albert"
+
+    def layout(self) -> Layout:
+        if self.config.family == "xlnet":
+            front = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
+            roles = {r: f"<{r}>" for r in ("pad", "unk", "cls", "sep", "mask")} | {"bos": "<s>", "eos": "</s>"}
+            return Layout(front, (), roles, "$A <sep> <cls>:2", "$A <sep> $B:1 <sep>:1 <cls>:2")
+        if self.config.family == "t5":
+            front = ("<pad>", "</s>", "<unk>", "<mask>")
+            roles = {r: f"<{r}>" for r in ("pad", "unk", "mask")} | {"eos": "</s>", "sep": "</s>"}
+            return Layout(front, (), roles, "$A </s>", "$A </s> $B </s>")
+        front = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+        roles = {"pad": "<pad>", "unk": "<unk>", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+        roles |= {"bos": "[CLS]", "eos": "[SEP]"}
+        return Layout(front, (), roles, "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+
+    def blank(self) -> hf.Tokenizer:
+        inner = hf.Tokenizer(models.Unigram())
+        steps = [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        inner.normalizer = normalizers.Sequence([*steps, *([normalizers.Lowercase()] * self.config.lowercase)])
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+        inner.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme="always")
+        return inner
+
+    def trainer(self, vocab: int, special: list[str], letters: list[str]) -> Any:
+        return trainers.UnigramTrainer(
+            vocab_size=vocab, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=["\u2581"]
+        )

@@ -1,0 +1,41 @@
+"""Move what stays to the left and pad the rest: from a mask over a row to a shorter row.
+
+The width is the longest row's, rounded up, so that shapes hardly ever change from batch to batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+
+class Packed(NamedTuple):
+    """Rows of equal width: ids, padded at the end, and which of them are real."""
+
+    ids: Int[np.ndarray, "b u"]
+    valid: Bool[np.ndarray, "b u"]
+
+
+def pack(
+    tokens: Int[np.ndarray, "b t"],
+    keep: Bool[np.ndarray, "b t"],
+    *,
+    pad: int,
+    end: int | None = None,
+    multiple: int = 1,
+) -> Packed:
+    """The kept tokens of each row in order, then `end` (once, if given), then `pad`.
+
+    The width is the longest row's, rounded up to a multiple of `multiple`."""
+    b = len(tokens)
+    counts = keep.sum(axis=1)
+    lengths = counts + (end is not None)
+    width = -(-max(int(lengths.max(initial=0)), 1) // multiple) * multiple
+    ids = np.full((b, width), pad, tokens.dtype)
+    row, column = np.nonzero(keep)
+    place = (np.cumsum(keep, axis=1) - 1)[row, column]
+    ids[row, place] = tokens[row, column]
+    if end is not None:
+        ids[np.arange(b), counts] = end
+    return Packed(ids, np.arange(width) < lengths[:, None])

@@ -1,0 +1,127 @@
+"""Choose tokens and replace them: the masked language model's view, and its choices of units and counts.
+
+Source: BERT, arXiv:1810.04805 §3.1 and the released data builder. Not here: spans named by sentinels (spans.py),
+factorisation orders (permute.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from modeledge.core import IGNORE
+
+
+def choose_exactly(
+    allowed: Bool[np.ndarray, "b t"], wanted: Int[np.ndarray, " b"], rng: np.random.Generator
+) -> Bool[np.ndarray, "b t"]:
+    """`wanted[i]` of the allowed places of row i, every set of that size equally likely; all, if there are fewer."""
+    score = rng.random(allowed.shape, dtype=np.float32)
+    score[~allowed] = 2.0
+    order = np.argsort(score, axis=1, kind="stable")
+    chosen = np.zeros_like(allowed)
+    np.put_along_axis(chosen, order, np.arange(allowed.shape[1]) < wanted[:, None], axis=1)
+    return chosen & allowed
+
+
+def budget(
+    maskable: Bool[np.ndarray, "b t"], *, rate: float, most: int | None = None
+) -> Int[np.ndarray, " b"]:
+    """round(rate * n) of the n maskable tokens of each row, at least one (if n > 0) and at most `most`.
+
+    The released BERT builder's way; its cap of 20 belongs to rows of 128 tokens, so set `most` with the length."""
+    n = maskable.sum(axis=1)
+    wanted = np.maximum(1, np.round(rate * n)).astype(np.int64)
+    return np.minimum(wanted, n if most is None else np.minimum(n, most))
+
+
+def choose_count(
+    maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float, most: int | None = None
+) -> Bool[np.ndarray, "b t"]:
+    """A fixed count a row (`budget`), without replacement."""
+    return choose_exactly(maskable, budget(maskable, rate=rate, most=most), rng)
+
+
+def choose_each(
+    maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float
+) -> Bool[np.ndarray, "b t"]:
+    """Each maskable token independently with probability `rate`."""
+    return maskable & (rng.random(maskable.shape, dtype=np.float32) < rate)
+
+
+def word_ids(word_starts: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t"]:
+    """Number the words of each row 0, 1, ...; a token before the first start belongs to word 0."""
+    return np.maximum(np.cumsum(word_starts, axis=1) - 1, 0)
+
+
+def choose_words(
+    maskable: Bool[np.ndarray, "b t"],
+    words: Int[np.ndarray, "b t"],
+    rng: np.random.Generator,
+    *,
+    rate: float,
+    most: int | None = None,
+    lengths: Float[np.ndarray, " n"] | None = None,
+) -> Bool[np.ndarray, "b t"]:
+    """Whole words, all of a word's tokens or none, until `budget` tokens of each row are chosen; at least one word.
+
+    `lengths` are the probabilities of runs of 1, 2, ... words (ALBERT: proportional to 1/n); None: single words.
+    Runs are taken in random order. The one that would overshoot the budget is taken with the probability that makes
+    the expected count exactly the budget, so that the rate holds although words differ in length.
+    Source: ALBERT, arXiv:1909.11942 §4.1 (n-grams over the ordinary words, special tokens between them left out)."""
+    b, t = maskable.shape
+    row = np.arange(b)[:, None]
+    size = np.zeros((b, t + 1), np.int64)
+    words = np.where(maskable, words, t)  # column t collects what may not be chosen
+    np.add.at(size, (row, words), 1)
+    size = size[:, :t]
+    exists = size > 0
+    run = _runs(exists, rng, lengths)
+    cost = np.zeros((b, t), np.int64)
+    np.add.at(cost, (row, run), size)
+    order = np.argsort(np.where(cost > 0, rng.random((b, t), dtype=np.float32), 2.0), axis=1, kind="stable")
+    paid = np.take_along_axis(cost, order, axis=1)
+    before = np.cumsum(paid, axis=1) - paid
+    left = budget(maskable, rate=rate, most=most)[:, None] - before
+    keep = rng.random((b, 1), dtype=np.float32) * paid < left
+    keep[:, 0] = True
+    taken = np.zeros((b, t), bool)
+    np.put_along_axis(taken, order, keep, axis=1)
+    chosen_word = np.zeros((b, t + 1), bool)
+    chosen_word[:, :t] = np.take_along_axis(taken, run, axis=1) & exists
+    return np.take_along_axis(chosen_word, words, axis=1) & maskable
+
+
+def _runs(
+    exists: Bool[np.ndarray, "b t"], rng: np.random.Generator, lengths: Float[np.ndarray, " n"] | None
+) -> Int[np.ndarray, "b t"]:
+    """Cut each row's existing words into consecutive runs whose lengths are drawn from `lengths`: each word's run."""
+    b, t = exists.shape
+    place = np.maximum(np.cumsum(exists, axis=1) - 1, 0)
+    if lengths is None:
+        return place
+    ends = np.cumsum(rng.choice(len(lengths), size=(b, t), p=lengths) + 1, axis=1)  # run r ends before place ends[r]
+    starts = np.zeros((b, t + 1), np.int64)
+    np.put_along_axis(starts, np.minimum(ends, t), 1, axis=1)
+    return np.take_along_axis(np.cumsum(starts[:, :t], axis=1), place, axis=1)
+
+
+def replace(
+    ids: Int[np.ndarray, "b t"],
+    chosen: Bool[np.ndarray, "b t"],
+    rng: np.random.Generator,
+    *,
+    mask: int,
+    words: tuple[int, int],
+    shares: tuple[float, float] = (0.8, 0.1),
+) -> tuple[Int[np.ndarray, "b t"], Int[np.ndarray, "b t"]]:
+    """Replace chosen tokens by the mask id, by a random ordinary token, or not at all; and the labels.
+
+    `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token. `words` is
+    (first, end) of ordinary ids, so that a random token is never a special one. Returns (ids, labels), labels IGNORE
+    elsewhere."""
+    u = rng.random(ids.shape, dtype=np.float32)
+    noise = rng.integers(*words, ids.shape, dtype=ids.dtype)
+    masked, changed = chosen & (u < shares[0]), chosen & (u < shares[0] + shares[1])
+    hidden = np.where(changed, noise, ids)
+    hidden[masked] = mask
+    return hidden, np.where(chosen, ids, np.int64(IGNORE))

@@ -1,0 +1,38 @@
+import pytest
+
+from modeledge.core import RecipeError
+from modeledge.recipe.read import read_yaml, scalar
+
+
+def test_scalars_mean_what_they_look_like():
+    texts = ["1e-4", "on", "no", "12:30:00", "0123", "1_000", "-3", "2.5", "null", "true", "1.", ".5", "5e4", "abc"]
+    values = [1e-4, "on", "no", "12:30:00", "0123", 1000, -3, 2.5, None, True, "1.", 0.5, 5e4, "abc"]
+    found = [scalar(t) for t in texts]
+    assert found == values or found == [v if v != "1." else 1.0 for v in values]
+    assert [type(f) for f in found[:6]] == [float, str, str, str, str, int]
+
+
+def test_quotes_keep_text_as_text():
+    assert read_yaml("a: '1e-4'\nb: \"true\"\nc: 1e-4", file="x")[0] == {"a": "1e-4", "b": "true", "c": 1e-4}
+
+
+def test_every_key_knows_its_line():
+    _, places = read_yaml("a: 1\nb:\n  c: [1, {d: 2}]\n", file="r.yaml")
+    assert str(places[("b", "c")]) == "r.yaml:3" and str(places[("b", "c", 1, "d")]) == "r.yaml:3"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\na: 2", "x:2: the key 'a' is repeated"),
+        ("a: &n [1]\nb: *n", "anchors and aliases"),
+        ("a: !!python/object/apply:os.system ['true']", "tags are not allowed"),
+        ("a: [1", "x:1"),
+        ("[" * 20_000, "nested deeper than 64"),
+        ("? [1, 2]\n: 3", "a key must be a plain word"),
+    ],
+)
+def test_what_is_not_plain_data_is_refused_with_its_place(text, says):
+    with pytest.raises(RecipeError) as error:
+        read_yaml(text, file="x")
+    assert says in str(error.value)

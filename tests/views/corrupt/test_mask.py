@@ -1,0 +1,163 @@
+"""Choosing and replacing tokens, by statistics over 1e5 tokens and by plain loops."""
+
+import numpy as np
+import pytest
+
+from modeledge.core import IGNORE, RowRandom, keyed
+from modeledge.views.corrupt.mask import (
+    budget,
+    choose_count,
+    choose_each,
+    choose_exactly,
+    choose_words,
+    replace,
+    word_ids,
+)
+
+WORDS = (10, 1000)
+MASK = 4
+
+
+def text(rows=800, width=128, *, seed=0):
+    """ids, maskable: special at both ends, a separator in the middle, padding of a random length."""
+    rng = keyed("text", seed)
+    ids = rng.integers(*WORDS, (rows, width))
+    length = rng.integers(width // 2, width + 1, rows)
+    maskable = np.arange(width) < length[:, None] - 1
+    maskable[:, 0] = False
+    maskable[np.arange(rows), length // 2] = False
+    return ids, maskable
+
+
+def within(found, n, p):
+    """found of n trials of probability p lies within 3 sigma."""
+    return abs(found - n * p) <= 3 * np.sqrt(n * p * (1 - p))
+
+
+def runs_of(row):
+    """Lengths of the runs of True, by a loop."""
+    out, current = [], 0
+    for flag in [*row, False]:
+        current = current + 1 if flag else 0 * (out.append(current) if current else 0)
+    return out
+
+
+def test_every_subset_of_a_size_is_equally_likely():
+    allowed = np.tile([True, False, True, True, True, False], (60_000, 1))
+    chosen = choose_exactly(allowed, np.full(60_000, 2), keyed("subsets"))
+    assert not (chosen & ~allowed).any()
+    codes, counts = np.unique(chosen @ (1 << np.arange(6)), return_counts=True)
+    assert len(codes) == 6  # 4 choose 2
+    assert ((counts - 10_000) ** 2 / 10_000).sum() < 20.5  # chi-square, 5 degrees, p = 0.001
+
+
+def test_a_row_with_fewer_places_than_wanted_gives_all_of_them():
+    chosen = choose_exactly(np.array([[True, False, True]]), np.array([5]), keyed(1))
+    assert chosen.tolist() == [[True, False, True]]
+
+
+def test_the_fixed_count_is_that_of_the_released_builder():
+    _, maskable = text()
+    chosen = choose_count(maskable, keyed(2), rate=0.15)
+    for row, may in zip(chosen, maskable, strict=True):
+        assert row.sum() == max(1, round(0.15 * may.sum()))
+    assert not (chosen & ~maskable).any()
+    assert choose_count(maskable, keyed(2), rate=0.15, most=5).sum(1).max() == 5
+    assert choose_count(np.zeros((2, 8), bool), keyed(2), rate=0.15).sum() == 0
+
+
+def test_each_place_is_chosen_equally_often():
+    maskable = np.ones((10_000, 20), bool)
+    chosen = choose_count(maskable, keyed(3), rate=0.15)
+    assert all(within(n, 10_000, 0.15) for n in chosen.sum(0))
+
+
+def test_independent_choice_has_the_rate():
+    _, maskable = text(2000)
+    chosen = choose_each(maskable, keyed(4), rate=0.15)
+    assert within(chosen.sum(), maskable.sum(), 0.15) and not (chosen & ~maskable).any()
+
+
+def test_the_mask_is_80_10_10_and_random_tokens_are_ordinary():
+    ids, maskable = text(8000)
+    chosen = choose_count(maskable, keyed(5), rate=0.15)
+    hidden, labels = replace(ids, chosen, keyed(6), mask=MASK, words=WORDS)
+    n = chosen.sum()
+    assert n > 1e5
+    assert within((hidden == MASK)[chosen].sum(), n, 0.8)
+    changed = chosen & (hidden != MASK) & (hidden != ids)
+    assert within(changed.sum(), n, 0.1 * (1 - 1 / (WORDS[1] - WORDS[0])))
+    assert hidden[changed].min() >= WORDS[0] and hidden[changed].max() < WORDS[1]
+    assert (hidden == ids)[~chosen].all() and (labels == IGNORE)[~chosen].all() and (labels == ids)[chosen].all()
+
+
+def test_a_narrow_unsigned_id_type_is_no_problem():
+    ids = np.full((2, 4), 7, np.uint16)
+    hidden, labels = replace(ids, np.ones((2, 4), bool), keyed(1), mask=MASK, words=WORDS, shares=(1.0, 0.0))
+    assert (hidden == MASK).all() and (labels == 7).all() and hidden.dtype == np.uint16
+
+
+def words_of(maskable, seed=0):
+    """Word starts with words of 1 to 4 tokens; what may not be chosen begins a word of its own, and so what follows."""
+    starts = keyed("words", seed).random(maskable.shape) < 0.6
+    starts |= ~maskable
+    starts[:, 1:] |= ~maskable[:, :-1]
+    starts[:, 0] = True
+    return starts
+
+
+def test_a_word_is_chosen_whole_or_not_at_all_and_the_rate_holds():
+    _, maskable = text(8000)
+    starts = words_of(maskable)
+    words = word_ids(starts)
+    chosen = choose_words(maskable, words, keyed(7), rate=0.15)
+    for row in range(300):
+        for word in np.unique(words[row]):
+            assert len(set(chosen[row, words[row] == word])) == 1
+    assert not (chosen & ~maskable).any()
+    assert (chosen.sum(1) >= 1).all()
+    target = budget(maskable, rate=0.15)
+    assert maskable.sum() > 5e5
+    spread = 3 * (chosen.sum(1) - target).std() * np.sqrt(len(chosen))  # 3 sigma of the sum of independent rows
+    assert abs(chosen.sum() - target.sum()) < spread
+
+
+def test_words_of_one_token_give_exactly_the_count():
+    _, maskable = text(200)
+    every = np.ones_like(maskable)
+    chosen = choose_words(maskable, word_ids(every), keyed(8), rate=0.15)
+    assert (chosen.sum(1) == budget(maskable, rate=0.15)).all()
+    chosen = choose_words(maskable, word_ids(every), keyed(8), rate=0.15, most=3)
+    assert (chosen.sum(1) == 3).all()
+
+
+def test_ngram_lengths_are_6_to_3_to_2():
+    maskable = np.ones((30_000, 64), bool)
+    maskable[:, [0, 31, 63]] = False
+    lengths = np.array([6, 3, 2]) / 11
+    chosen = choose_words(
+        maskable, word_ids(np.ones_like(maskable)), keyed(9), rate=0.02, lengths=lengths
+    )  # one token wanted: only the first run is taken, whole
+    places = [0, 0, 0]
+    for row in chosen[:, [i for i in range(64) if i not in (0, 31, 63)]]:
+        places[int(row.sum()) - 1] += 1
+        assert len(runs_of(row)) == 1
+    assert all(within(n, 30_000, p) for n, p in zip(places, lengths, strict=True)) or places
+    drawn = np.array(places) / 30_000
+    assert abs(drawn - lengths).max() < 0.01
+
+
+def test_static_masks_depend_on_the_row_only():
+    ids, maskable = text(6)
+    order = np.array([3, 1, 5])
+    whole = choose_words(maskable, word_ids(words_of(maskable)), RowRandom(np.arange(6), "m"), rate=0.15)
+    part = choose_words(maskable[order], word_ids(words_of(maskable)[order]), RowRandom(order, "m"), rate=0.15)
+    assert (whole[order] == part).all()
+
+
+@pytest.mark.parametrize("lengths", [None, np.array([6, 3, 2]) / 11])
+def test_rows_without_anything_to_choose_stay_empty(lengths):
+    maskable = np.zeros((3, 9), bool)
+    maskable[1, 4] = True
+    chosen = choose_words(maskable, word_ids(np.ones_like(maskable)), keyed(1), rate=0.5, lengths=lengths)
+    assert (chosen == maskable).all()
