@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
+from sklearn.datasets import load_digits
 from torch import nn
 
 from modeledge.analysis._collect import collect
@@ -48,13 +50,11 @@ def test_the_parameters_of_the_published_networks_with_a_thousand_classes(settin
 @pytest.mark.parametrize("training", [True, False])
 def test_a_zero_gain_makes_every_block_without_projection_the_identity(block, training):
     model = make(block=block, blocks=(3, 2)).train(training)
-    out = model(pictures().tensors(), keep={"stem", *(f"stages.{i}.blocks.{j}" for i in (0, 1) for j in range(3))})
-    first = "stem" if block == "basic" else "stages.0.blocks.0"  # the bottleneck widens in its first block
-    if block == "basic":
-        assert torch.equal(out.kept["stages.0.blocks.0"], out.kept["stem"])
-    assert torch.equal(out.kept["stages.0.blocks.2"], out.kept[first] if block == "basic" else out.kept[first])
-    assert torch.equal(out.kept["stages.1.blocks.1"], out.kept["stages.1.blocks.0"])
-    assert not torch.equal(out.kept["stages.0.blocks.2"][..., ::2, ::2].mean(1), out.kept["stages.1.blocks.0"].mean(1))
+    names = ["stem", *(f"stages.0.blocks.{j}" for j in range(3)), *(f"stages.1.blocks.{j}" for j in range(2))]
+    out = model(pictures().tensors(), keep=names)
+    stage = [out.kept[n] for n in names]
+    assert torch.equal(stage[1], stage[2]) and torch.equal(stage[2], stage[3]) and torch.equal(stage[4], stage[5])
+    assert stage[4].shape[2] == stage[3].shape[2] // 2 and stage[4].abs().sum() > 0  # a projection is no identity
 
 
 def test_without_zero_gain_no_block_is_the_identity():
@@ -118,3 +118,37 @@ def test_settings_that_do_not_fit_are_refused():
         ResNet.Config(blocks=(1, 1), widths=(8,))
     with pytest.raises(ValidationError, match="not all divisible by 4"):
         ResNet.Config(blocks=(1,), widths=(10,))
+
+
+@pytest.mark.slow
+def test_shortcuts_cure_the_training_loss_of_a_deep_plain_network():
+    plain, residual = ([deep(shortcut, seed) for seed in (0, 1)] for shortcut in ("none", "residual"))
+    for a, b in zip(plain, residual, strict=True):
+        assert a["loss"] > 2 * b["loss"]  # measured: .65 and .58 against .07 and .02 in the last step
+    assert np.mean([a["accuracy"] for a in plain]) + 0.05 < np.mean([b["accuracy"] for b in residual])
+
+
+def deep(shortcut, seed):
+    """26 layers on 1,400 digits for 200 steps: the mean training loss of the last 20, the accuracy on the rest."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    x = (data.images[order, :, :, None] * 15.9).astype(np.uint8).repeat(3, -1)
+    images, labels = torch.from_numpy(x), torch.from_numpy(data.target[order])
+    torch.manual_seed(seed)
+    model = ResNet(
+        ResNet.Config(blocks=(12,), widths=(16,), stem_width=16, block="basic", stem="small", shortcut=shortcut), Facts()
+    )
+    head = nn.Linear(16, 10)
+    optim = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=3e-3)
+    rng, losses = np.random.default_rng(seed), []
+    for _ in range(200):
+        rows = torch.from_numpy(rng.integers(0, 1400, 64))
+        loss = F.cross_entropy(head(model(Batch(image=images[rows])).pooled), labels[rows])
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+        losses.append(loss.item())
+    model.eval()
+    with torch.no_grad():
+        right = head(model(Batch(image=images[1400:])).pooled).argmax(1) == labels[1400:]
+    return {"loss": float(np.mean(losses[-20:])), "accuracy": float(right.float().mean())}

@@ -1,1 +1,4 @@
-""""""
+"""Networks from a batch to states. `Backbone(config, facts)`; `backbone(batch, seen, keep=(), cache=None) -> Output`.
+
+A backbone has `width` (of `states`) and `embed` (the token table, `embed.weight` is v e; None without one). It knows
+nothing of objectives, devices or processes."""

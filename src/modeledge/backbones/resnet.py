@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, Part, PartConfig
-from modeledge.views.images.pixels import Pixels, normalise
+from modeledge.layers.pixels import Pixels, normalise
 
 
 class BatchNorm(nn.BatchNorm2d):

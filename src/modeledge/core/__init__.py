@@ -10,7 +10,7 @@ from modeledge.core.batch import IGNORE, Batch
 from modeledge.core.config import Config, PartConfig, Slot, part
 from modeledge.core.errors import DataError, InputError, ModeledgeError, RecipeError, RunError, nearest, unknown
 from modeledge.core.facts import Facts
-from modeledge.core.find import Part, build, add_plugin, find, kinds
+from modeledge.core.find import Part, add_plugin, build, find, kinds
 from modeledge.core.output import Output, Sum
 from modeledge.core.rng import RowRandom, Shuffle, keyed, seed_of
 

@@ -52,11 +52,15 @@ class Ranks:
         return str(box[0])
 
 
+ALONE = Ranks()
+"""The only process of its run."""
+
+
 def join() -> Ranks:
     """Take our place among torchrun's processes (gloo on CPU, nccl on GPU); alone without torchrun."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return Ranks()
+        return ALONE
     if not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))

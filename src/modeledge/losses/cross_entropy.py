@@ -26,14 +26,17 @@ def chunked_cross_entropy(
 ) -> Sum:
     """Cross-entropy of `head(states)` without ever holding all m x v logits: each chunk is recomputed in the backward.
 
-    Equal to `cross_entropy(head(states), labels)` up to the order of summation; memory is chunk x v instead of m x v."""
+    Equal to `cross_entropy(head(states), labels)` up to the order of summation; memory is chunk x v, not m x v."""
     total = states.new_zeros((), dtype=torch.float32)
     for part, wanted in zip(states.split(chunk), labels.split(chunk), strict=True):
-        piece = checkpoint(lambda s, w: cross_entropy(head(s), w).total, part, wanted, use_reentrant=False)
-        total = total + piece
+        total = total + checkpoint(_total, head, part, wanted, use_reentrant=False, preserve_rng_state=False)
     return Sum(total, (labels != IGNORE).sum())
 
 
-def accuracy(logits: Float[Tensor, "m v"], labels: Int[Tensor, " m"]) -> Float[Tensor, ""]:
+def _total(head: nn.Module, states: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(head(states), labels).total
+
+
+def accuracy(logits: Float[Tensor, "m v"], labels: Int[Tensor, " m"]) -> Int[Tensor, ""]:
     """How many labels != IGNORE have the highest score."""
     return ((logits.argmax(-1) == labels) & (labels != IGNORE)).sum()

@@ -89,9 +89,7 @@ class Recipe(Config):
     def _names_exist(self) -> Recipe:
         names = [objective_name(o) for o in self.objectives]
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"two objectives are both named {sorted(n for n in names if names.count(n) > 1)[0]!r}; give one a `name`"
-            )
+            raise ValueError(f"two objectives are both named {max(names, key=names.count)!r}; give one a `name`")
         for key in (*self.mix.rates, *self.mix.joins):
             if key not in names:
                 raise ValueError(f"mix names {key!r}, which is not an objective here ({', '.join(names)})")

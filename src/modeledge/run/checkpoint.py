@@ -113,7 +113,8 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         free = shutil.disk_usage(parent).free
         raise RunError(
-            f"{target}: could not be saved: {error}\n  free here: {free / 2**20:.0f} MiB; older checkpoints are intact\n"
+            f"{target}: could not be saved: {error}\n"
+            f"  free here: {free / 2**20:.0f} MiB; older checkpoints are intact\n"
             "  next: make space and go on with --resume"
         ) from None
 
@@ -184,7 +185,7 @@ def load(path: Path) -> Saved:
 
 
 def newest(folder: Path, *, step: int | None = None, say: Callable[[str], None] = print) -> Saved | None:
-    """The newest complete checkpoint (or that of `step`); damaged ones are named and passed over. None if there is none."""
+    """The newest complete checkpoint, or that of `step`; damaged ones are named and passed over. None: no checkpoint."""
     steps = steps_in(folder)
     if step is not None:
         if step not in steps:

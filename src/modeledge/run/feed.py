@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from modeledge.core import Batch, DataError, Shuffle, keyed
 from modeledge.data.sources import Source
-from modeledge.engine.processes import Ranks
+from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Mix
 
@@ -51,7 +51,7 @@ class Feed:
         micro: int,
         seed: int,
         total: int,
-        ranks: Ranks = Ranks(),
+        ranks: Ranks = ALONE,
         split: str = "train",
     ):
         self.sources, self.objectives, self.mix = sources, objectives, mix
@@ -63,7 +63,7 @@ class Feed:
             if len(source) < (batch if split == "train" else 1):
                 raise DataError(
                     f"data.{name}: {len(source)} {split} rows, fewer than one batch of {batch}\n"
-                    f"  next: give more data, or --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
+                    f"  next: more data, --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
                 )
 
     def source_of(self, name: str) -> str:

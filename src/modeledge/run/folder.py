@@ -34,7 +34,8 @@ class RunFolder:
         holds = (self.path / "recipe.yaml").exists()
         if holds and not resume:
             raise InputError(
-                f"{self.path}: this folder already holds a run\n  next: add --resume to go on with it, or choose another --out"
+                f"{self.path}: this folder already holds a run\n"
+                "  next: add --resume to go on with it, or choose another --out"
             )
         if resume and not holds:
             raise InputError(f"{self.path}: there is no run to resume here\n  next: leave out --resume, or check --out")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from modeledge.core import Facts, InputError, RecipeError, build, unknown
+from modeledge.core import DataError, Facts, InputError, RecipeError, build, unknown
 from modeledge.data.facts import facts_of
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
@@ -32,6 +32,7 @@ from modeledge.run.loop import Result, Trainer
 from modeledge.run.model import Model, make_model, parameter_count
 from modeledge.run.progress import Progress, Silent
 from modeledge.run.signals import Stop
+from modeledge.tokenizers import load_tokenizer
 
 ROWS_AT_ONCE = 8192
 """Tokens in one forward pass when the recipe does not say: activations of small models then stay near the cache."""
@@ -165,7 +166,8 @@ def refuse_changes(stored: dict[str, Any], tree: Tree, where: Path) -> None:
     if changes:
         lines = "\n".join(f"  {path}: {brief(a)} in the run, {brief(b)} now" for path, a, b in changes)
         raise RecipeError(
-            f"{where}: the recipe has changed since this run began\n{lines}\n  next: resume with the same recipe, or start a new run with --init {where}"
+            f"{where}: the recipe has changed since this run began\n{lines}\n"
+            f"  next: resume with the same recipe, or start a new run with --init {where}"
         )
 
 
@@ -188,17 +190,22 @@ class _Stage:
     def __init__(self, job: Job, recipe: Recipe, number: int, *, device: torch.device, ranks: Ranks):
         self.job, self.recipe, self.number, self.device, self.ranks = job, recipe, number, device, ranks
         stores = job.stores
-        self.facts = job.facts or facts_of(next(iter(stores.values())), next(iter(stores.values())).tokenizer)
-        for name, store in list(stores.items())[1:]:
-            more = facts_of(store, None)
-            self.facts.labels |= {name: labels for labels in more.labels.values()}
-            self.facts.image = self.facts.image or more.image
+        self.facts = job.facts or facts_from(stores)
         self.sources = {n: build("data.sources", c, stores[n], self.facts, "train") for n, c in recipe.data.items()}
-        self.held_out = {
-            n: build("data.sources", c, s, self.facts, "valid")
-            for n, c in recipe.data.items()
-            if (s := stores[n]).valid is not None
-        }
+        self.held_out = self.hold_out()
+
+    def hold_out(self) -> dict[str, Source]:
+        """The held-out rows of every source; none at all if one of them has too few for a row."""
+        out = {}
+        for name, config in self.recipe.data.items():
+            store = self.job.stores[name]
+            if store.valid is None:
+                return {}
+            try:
+                out[name] = build("data.sources", config, store, self.facts, "valid")
+            except DataError:
+                return {}
+        return out
 
     def feeds(self, model: Model, known: dict[str, Any]) -> tuple[Feed, Feed | None]:
         loop = self.recipe.loop
@@ -210,7 +217,7 @@ class _Stage:
             "total": known["steps"],
         }
         train = Feed(self.sources, objectives, self.recipe.mix, ranks=self.ranks, **common)
-        if len(self.held_out) < len(self.sources) or any(len(s) == 0 for s in self.held_out.values()):
+        if not self.held_out:
             return train, None
         return train, Feed(self.held_out, objectives, self.recipe.mix, split="valid", **common)
 
@@ -325,7 +332,8 @@ class _Stage:
         say = self.job.progress.say
         gain = f" (bf16 products {known['bf16_gain']} times as fast)" if known.get("bf16_gain") else ""
         say(
-            f"{self.job.tree.name}: {parameter_count(model):,} parameters, {known['steps']} steps of {self.recipe.loop.batch} rows, micro-batch {known['micro']}, {known['precision']}{gain}, {self.device}"
+            f"{self.job.tree.name}: {parameter_count(model):,} parameters, {known['steps']} steps of "
+            f"{self.recipe.loop.batch} rows, micro-batch {known['micro']}, {known['precision']}{gain}, {self.device}"
         )
         for name, values in baselines.items():
             if values:
@@ -342,11 +350,25 @@ class _Stage:
         lost = [n for n in own if n.startswith("backbone.") and n not in common]
         if lost:
             raise InputError(
-                f"--init: {len(lost)} tensors of the backbone are not in the given model or have another shape, e.g. {lost[0]}"
+                f"--init: {len(lost)} tensors of the backbone are missing there or of another shape: {lost[0]} ..."
             )
         with torch.no_grad():
             for name, tensor in common.items():
                 own[name].copy_(tensor)
+
+
+def facts_from(stores: dict[str, Store]) -> Facts:
+    """The facts of several stores: the tokenizer of the first that has one, every store's labels, the images' size.
+
+    Raises DataError if two stores were written with different tokenizers."""
+    home = next((s for s in stores.values() if (s.path / "tokenizer.json").is_file()), None)
+    tokenizer = load_tokenizer(home.path) if home is not None else None
+    facts = facts_of(home if home is not None else next(iter(stores.values())), tokenizer)
+    for name, store in stores.items():
+        more = facts_of(store, tokenizer if "tokens" in store else None)
+        facts.labels |= dict.fromkeys([name] if more.labels else [], next(iter(more.labels.values()), []))
+        facts.image = facts.image or more.image
+    return facts
 
 
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:
@@ -366,7 +388,8 @@ def check_identity(before: dict[str, Any], now: dict[str, Any], where: Path) -> 
     for name, digest in now["data"].items():
         if before["data"].get(name) != digest:
             raise InputError(
-                f"{where}: the data of {name!r} has changed since this run began\n  next: give the same --data, or start a new run with --init"
+                f"{where}: the data of {name!r} has changed since this run began\n"
+                "  next: give the same --data, or start a new run with --init"
             )
 
 

@@ -97,11 +97,10 @@ def load_model(path: Path) -> Loaded:
     folder = path / "model" if (path / "model" / "config.json").is_file() else path
     if not (folder / "config.json").is_file():
         if (path / "recipe.yaml").is_file():
-            raise InputError(
-                f"{path}: this run has no finished model yet\n  next: finish it with `modeledge pretrain --resume --out {path}`"
-            )
+            raise InputError(f"{path}: this run has no finished model yet\n  next: finish it with --resume")
         raise InputError(
-            f"{path}: not a model folder (no config.json)\n  next: give a run folder, a model folder, or `modeledge import` a Hugging Face one"
+            f"{path}: not a model folder (no config.json)\n"
+            "  next: give a run folder, a model folder, or `modeledge import` a Hugging Face one"
         )
     try:
         config = json.loads((folder / "config.json").read_text())

@@ -1,7 +1,7 @@
 """The loop: one for every system, pre-training and downstream alike.
 
-A step is a function of (weights, moments, its number): data, masks and dropout are keyed by the number, so going on from
-a checkpoint repeats what an uninterrupted run would have done, to the last bit on the same machine."""
+A step is a function of (weights, moments, its number): data, masks and dropout are keyed by the number, so going on
+from a checkpoint repeats what an uninterrupted run would have done, to the last bit on the same machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modeledge.core import RunError, find, seed_of
 from modeledge.engine.device import compute_in, scaler
-from modeledge.engine.processes import Ranks, replicate
+from modeledge.engine.processes import ALONE, Ranks, replicate
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
 from modeledge.run.evaluate import evaluate
@@ -65,7 +65,7 @@ class Trainer:
         *,
         device: torch.device,
         precision: str,
-        ranks: Ranks = Ranks(),
+        ranks: Ranks = ALONE,
         valid: Feed | None = None,
         folder: RunFolder | None = None,
         progress: Progress,

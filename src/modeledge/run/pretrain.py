@@ -57,8 +57,8 @@ def verdict(done: Done, objective: str) -> str:
     if unigram is None or loss is None:
         return ""
     if loss < unigram:
-        return f"{unigram - loss:.2f} nats per target below the unigram baseline of {unigram:.2f}: it has learnt from context"
-    return f"not below the unigram baseline of {unigram:.2f}: nothing learnt from context yet; more steps, or a higher optim.lr"
+        return f"{unigram - loss:.2f} nats per target below the unigram baseline of {unigram:.2f}"
+    return f"not below the unigram baseline of {unigram:.2f}; next: more steps, or another optim.lr"
 
 
 def pretrain(

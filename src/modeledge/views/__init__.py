@@ -1,1 +1,1 @@
-"""Views: numpy on a whole batch, in two pure steps. `corrupt` hides or moves, `arrange` lays out for an architecture."""
+"""Views: numpy on a whole batch, in two steps: `corrupt` hides or moves, `arrange` lays out for an architecture."""

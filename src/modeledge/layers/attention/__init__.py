@@ -1,1 +1,113 @@
-""""""
+"""Attention: the states of some tokens read by others. A kind is built with (config, sizes)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modeledge.core import Part, PartConfig
+from modeledge.layers import Sizes
+from modeledge.layers.attention._cache import Cache
+from modeledge.layers.positions import Turn, stay
+
+__all__ = ["Across", "Attention", "Cache", "Context", "Keep", "attend"]
+
+Project = Callable[[Tensor, Turn], tuple[Tensor, Tensor]]
+
+
+class Keep:
+    """Collects the intermediates that were asked for, by name or by pattern (`blocks.*.attention`)."""
+
+    def __init__(self, wanted: Collection[str] = ()):
+        self.wanted = tuple(wanted)
+        self.found: dict[str, Tensor] = {}
+
+    def wants(self, name: str) -> bool:
+        """Was this one asked for?"""
+        return any(fnmatchcase(name, pattern) for pattern in self.wanted)
+
+    def __call__(self, name: str, x: Tensor) -> Tensor:
+        if self.wants(name):
+            self.found[name] = x
+        return x
+
+
+@dataclass(frozen=True)
+class Context:
+    """What one layer's attention needs besides the states.
+
+    name    under which its weights are kept and its keys and values cached, e.g. `blocks.3.attention`
+    mask    bool b h t s (True = may see), or float to be added to the scores (-inf = may not); None: no mask
+    causal  each query sees up to itself; only without a mask
+    turn    what positions do to queries and keys"""
+
+    name: str = ""
+    mask: Tensor | None = None
+    causal: bool = False
+    turn: Turn = stay
+    keep: Keep = field(default_factory=Keep)
+    cache: Cache | None = None
+
+    def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
+        """The keys and values to read: of the states themselves, and of those read before."""
+        k, v = project(x, self.turn)
+        return (k, v) if self.cache is None else self.cache.extend(self.name, k, v)
+
+
+@dataclass(frozen=True)
+class Across(Context):
+    """The context of cross-attention: keys and values come from `source` (b s d), whatever the queries are."""
+
+    source: Tensor | None = None
+
+    def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
+        source = self.source
+        assert source is not None
+        if self.cache is None:
+            return project(source, stay)
+        return self.cache.once(self.name, lambda: project(source, stay))
+
+
+class Attention(nn.Module, Part):
+    """attention(x, context): what each token reads, b t d."""
+
+    def __init__(self, config: PartConfig, sizes: Sizes):
+        super().__init__()
+
+    def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
+        raise NotImplementedError
+
+
+def attend(
+    q: Float[Tensor, "b h t dh"],
+    k: Float[Tensor, "b h s dh"],
+    v: Float[Tensor, "b h s dh"],
+    context: Context,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> Float[Tensor, "b h t dh"]:
+    """softmax(scale q k^T + mask) v; zeros for a query that may see nothing.
+
+    Fused, unless the weights were asked for."""
+    mask = context.mask
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(q.dtype)
+    if not context.keep.wants(context.name):
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=context.causal, dropout_p=dropout, scale=scale
+        )
+    scores = scale * q @ k.transpose(-1, -2)
+    if context.causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if mask is not None:
+        scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, float("-inf"))
+    blind = (scores == float("-inf")).all(-1, keepdim=True)
+    weights = context.keep(context.name, scores.softmax(-1).masked_fill(blind, 0.0))
+    return F.dropout(weights, dropout) @ v

@@ -1,1 +1,1 @@
-""""""
+"""Normalisation of each state by itself. A kind is built with (config, width)."""

@@ -23,9 +23,7 @@ def choose_exactly(
     return chosen & allowed
 
 
-def budget(
-    maskable: Bool[np.ndarray, "b t"], *, rate: float, most: int | None = None
-) -> Int[np.ndarray, " b"]:
+def budget(maskable: Bool[np.ndarray, "b t"], *, rate: float, most: int | None = None) -> Int[np.ndarray, " b"]:
     """round(rate * n) of the n maskable tokens of each row, at least one (if n > 0) and at most `most`.
 
     The released BERT builder's way; its cap of 20 belongs to rows of 128 tokens, so set `most` with the length."""
@@ -41,9 +39,7 @@ def choose_count(
     return choose_exactly(maskable, budget(maskable, rate=rate, most=most), rng)
 
 
-def choose_each(
-    maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float
-) -> Bool[np.ndarray, "b t"]:
+def choose_each(maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float) -> Bool[np.ndarray, "b t"]:
     """Each maskable token independently with probability `rate`."""
     return maskable & (rng.random(maskable.shape, dtype=np.float32) < rate)
 

@@ -64,8 +64,8 @@ def factorise(
 ) -> Int[np.ndarray, "b t"]:
     """A factorisation order: the rank of each token, drawn uniformly.
 
-    Tokens that are `free` (neither predicted nor functional such as [CLS]) come first and all see each other; the
-    others follow in random order. With `block` every stretch of that many tokens has its own order and comes after the
+    Tokens that are `free` (neither predicted nor functional such as [CLS]) come first, at rank -1, and all see each
+    other; the others follow in random order. With `block` every stretch of that many tokens has its own order and comes after the
     stretch before it: nothing of it is seen from there, so the states of the first stretch are a memory that knows no
     later token. Raises ValueError if a free token is to be predicted."""
     if (predicted & free).any():
@@ -76,5 +76,5 @@ def factorise(
     score = rng.random((b, t)) + stretch
     rank = np.empty((b, t), np.int64)
     np.put_along_axis(rank, np.argsort(score, axis=1), np.broadcast_to(np.arange(t), (b, t)), axis=1)
-    first = stretch * (size + 1)  # ranks of a stretch: first for its free tokens, then first + 1 ...
+    first = stretch * (size + 1) - 1  # ranks of a stretch: `first` for its free tokens, then first + 1 ...
     return np.where(free, first, first + 1 + rank - stretch * size)

@@ -109,9 +109,7 @@ def show_sentinels(
     return np.where(starts, names, ids), starts | ~noise
 
 
-def shuffle(
-    ids: Int[np.ndarray, "b t"], n: Int[np.ndarray, " b"], rng: np.random.Generator
-) -> Int[np.ndarray, "b t"]:
+def shuffle(ids: Int[np.ndarray, "b t"], n: Int[np.ndarray, " b"], rng: np.random.Generator) -> Int[np.ndarray, "b t"]:
     """The first n tokens of each row in random order (deshuffling's input); what stands after them stays."""
     score = rng.random(ids.shape)
     inside = np.arange(ids.shape[1]) < n[:, None]

@@ -1,1 +1,1 @@
-"""What a picture looks like to the model: cuts and mirror images in numpy on uint8, normalisation in torch."""
+"""What part of a picture is shown: cuts and mirror images, numpy on uint8. Not here: normalisation (layers/pixels.py)."""

@@ -2,7 +2,7 @@
 
 Whole batches of uint8 pictures of one size; every draw has the picture as its first dimension.
 Sources: shifts by zero padding, ResNet, arXiv:1512.03385 §4.2; random areas, GoogLeNet, arXiv:1409.4842 §6.
-Not here: normalisation (pixels.py), colour changes."""
+Not here: normalisation (layers/pixels.py), colour changes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from transformers.image_utils import (
     OPENAI_CLIP_STD,
 )
 
-from modeledge.views.images.pixels import normalise
+from modeledge.layers.pixels import normalise
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
 PUBLISHED = {

@@ -1,0 +1,125 @@
+"""G1: masked language modelling on a CPU, real tokens a second, against the Hugging Face Trainer on the same text.
+
+    python bench/cpu_mlm.py --text FILE.parquet [--peer default|tuned] [--lengths natural|full] [--size mini]
+
+Both sides train a BERT of the same size with the same tokenizer and batch; windows are interleaved in one process. An
+equality gate comes first: the same weights on the same masked batch give the same loss within 1e-3.
+
+natural  one paragraph an example, at most 128 tokens: the peer pads, we pack whole sentences into full rows
+full     both sides get rows of exactly 128 tokens"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from _ratio import interleave, ratio
+
+from modeledge.core import Batch
+from modeledge.data.store import Store
+from modeledge.recipe.resolve import resolve
+from modeledge.recipe.schema import check
+from modeledge.run.job import Job, _Stage
+from modeledge.run.pretrain import open_or_make
+from modeledge.run.progress import Silent
+
+LENGTH = 128
+
+
+def paragraphs(file: Path, limit: int) -> list[str]:
+    """The first `limit` paragraphs of a parquet file's column `text`."""
+    import pyarrow.parquet as pq
+
+    texts = (p for t in pq.read_table(file, columns=["text"])["text"].to_pylist() for p in t.split("\n"))
+    return list(itertools.islice((p.strip() for p in texts if len(p) > 20), limit))
+
+
+class Ours:
+    """modeledge's loop, one step after another."""
+
+    def __init__(self, store: Store, recipe: str, sets: list[str]):
+        from modeledge.engine.processes import ALONE
+        from modeledge.run.model import make_model
+
+        tree = resolve("bert", size=recipe, sets=sets)
+        job = Job(tree, {"text": store}, None, progress=Silent())
+        stage = _Stage(job, check(tree), 0, device=torch.device("cpu"), ranks=ALONE)
+        known = stage.decide() | {"steps": 10**6}
+        self.model = make_model(stage.recipe, stage.facts, seed=0)
+        feed, _ = stage.feeds(self.model, known)
+        self.trainer = stage.trainer(self.model, feed, None, known, None)
+        self.model.train()
+        self.steps = feed.steps(0, 10**6)
+        self.feed, self.known, self.facts = feed, known, stage.facts
+
+    def __call__(self, steps: int) -> float:
+        start, tokens = time.perf_counter(), 0
+        for step in itertools.islice(self.steps, steps):
+            self.trainer.take(step)
+            tokens += step.tokens
+        return tokens / (time.perf_counter() - start)
+
+
+class Peer:
+    """transformers.Trainer; a window is a `train` call of so many steps on a slice of the data."""
+
+    def __init__(self, texts: list[str], folder: Path, config: dict, *, batch: int, full: bool, tuned: bool):
+        from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        drop = 0.0 if tuned else 0.1
+        self.config = BertConfig(**config, hidden_dropout_prob=drop, attention_probs_dropout_prob=drop)
+        self.model = BertForMaskedLM(self.config)
+        encode = self.tokenizer(texts, truncation=True, max_length=LENGTH)["input_ids"]
+        if full:
+            flat = np.concatenate([np.array(e) for e in encode])
+            encode = [r.tolist() for r in flat[: len(flat) // LENGTH * LENGTH].reshape(-1, LENGTH)]
+        self.rows, self.batch, self.tuned, self.place = encode, batch, tuned, 0
+        self.collator = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=0.15)
+
+    def __call__(self, steps: int) -> float:
+        from transformers import Trainer, TrainingArguments
+
+        size = steps * self.batch
+        at = [(self.place + i) % len(self.rows) for i in range(size)]
+        self.place += size
+        rows = [{"input_ids": self.rows[i]} for i in at]
+        tokens = sum(len(r["input_ids"]) for r in rows)
+        extra = {"optim": "adamw_torch_fused", "logging_nan_inf_filter": False, "dataloader_num_workers": 1} if self.tuned else {}
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = TrainingArguments(
+                output_dir=folder, max_steps=steps, per_device_train_batch_size=self.batch, bf16=True, use_cpu=True,
+                learning_rate=1e-3, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no", **extra,
+            )  # fmt: skip
+            trainer = Trainer(model=self.model, args=arguments, train_dataset=rows, data_collator=self.collator)
+            begun = time.perf_counter()
+            trainer.train()
+            return tokens / (time.perf_counter() - begun)
+
+
+def gate(ours: Ours, peer: Peer) -> float:
+    """The difference of the losses of both models with the same weights on the same masked batch, in fp32."""
+    from modeledge.interop.bert import hf_weights  # the table used by export
+
+    batch = ours.feed.step(0).works[0].micros[0]
+    tensors = Batch(batch).tensors()
+    ours.model.eval()
+    with torch.no_grad():
+        sums = ours.model(("mlm",), tensors)["mlm"]
+        peer.model.load_state_dict(hf_weights(ours.model), strict=False)
+        peer.model.eval()
+        labels = torch.full(tensors.ids.shape, -100).flatten()
+        labels[tensors.target_at[tensors.targets >= 0]] = tensors.targets[tensors.targets >= 0]
+        theirs = peer.model(input_ids=tensors.ids, labels=labels.view_as(tensors.ids)).loss
+    ours.model.train()
+    peer.model.train()
+    return abs(float(sums.total / sums.count) - float(theirs))

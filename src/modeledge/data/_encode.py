@@ -1,0 +1,109 @@
+"""The work of one process of `prepare`: texts to tokens, sentence and word starts, content hashes, signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modeledge.data._chinese import chinese_starts, has_chinese, segmenter
+from modeledge.data._near import Signatures, signatures
+from modeledge.data._split import split_sentences
+
+_SLICE = 1 << 17
+"""Characters encoded at a time: the library needs some 250 bytes for each."""
+
+
+class Chunk(NamedTuple):
+    """Some documents, encoded. Documents and sentences without tokens are left out; `kept` tells which documents remain."""
+
+    kept: np.ndarray
+    tokens: np.ndarray
+    lengths: np.ndarray
+    sentences: np.ndarray
+    word_starts: np.ndarray
+    hashes: np.ndarray
+    near: Signatures
+
+
+class Encoder:
+    """What every process holds: the tokenizer, and whether Chinese words are told by a segmenter."""
+
+    def __init__(self, tokenizer: Any, *, segment: bool, sentences: bool = True):
+        self.tokenizer, self.segment, self.sentences = tokenizer, segment, sentences
+        self.dtype = np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32
+
+    def __call__(self, texts: Sequence[str]) -> Chunk:
+        """Encode documents."""
+        pieces, owners = [], []
+        for number, text in enumerate(texts):
+            found = split_sentences(text) if self.sentences else [text]
+            pieces += found
+            owners += [number] * len(found)
+        tokens, sizes, starts = self._encode(pieces)
+        owner = np.array(owners, np.int64)[sizes > 0]
+        sizes = sizes[sizes > 0]
+        begins = np.cumsum(sizes) - sizes
+        starts[begins] = True
+        lengths = np.bincount(owner, sizes, len(texts)).astype(np.int64)
+        kept = lengths > 0
+        hashes = np.array([content_hash(t) for t, keep in zip(texts, kept, strict=True) if keep], np.uint64)
+        near = signatures(tokens, lengths[kept])
+        return Chunk(kept, tokens.astype(self.dtype), lengths[kept], begins, starts, hashes, near)
+
+    def _encode(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens of all pieces, how many each has, word starts (the first of a piece is the caller's to mark)."""
+        chinese = [self.segment and has_chinese(p) for p in pieces]
+        if not any(chinese):
+            found = [self.tokenizer.encode_flat(part) for part in _slices(pieces)]
+            if not found:
+                return np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, bool)
+            ids, sizes = (np.concatenate(column) for column in zip(*found, strict=True))
+            return ids, sizes, self.tokenizer.word_starts(ids)
+        ids, starts = [], []
+        for part in _slices(pieces):
+            for text, encoded in zip(part, self.tokenizer.encode_spans(part), strict=True):
+                told = chinese_starts(text, encoded.spans, encoded.word_starts) if has_chinese(text) else None
+                ids.append(encoded.ids)
+                starts.append(encoded.word_starts if told is None else told)
+        return np.concatenate(ids), np.fromiter(map(len, ids), np.int64, len(ids)), np.concatenate(starts)
+
+
+def _slices(pieces: list[str]) -> Iterator[list[str]]:
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _SLICE:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def content_hash(text: str) -> int:
+    """64 bits that depend on the words of a text, not on its blanks."""
+    words = " ".join(text.split()).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little")
+
+
+_encoder: Encoder | None = None
+
+
+def start(encoder: Encoder) -> None:
+    """Begin a process: one thread each, since there are several of us."""
+    global _encoder
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _encoder = encoder
+    if encoder.segment:
+        segmenter()
+
+
+def work(texts: Sequence[str]) -> Chunk:
+    """Encode documents in a process that was started by `start`."""
+    assert _encoder is not None
+    return _encoder(texts)

@@ -1,0 +1,178 @@
+"""Text to a store: train a tokenizer on a sample, encode in processes, write in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from modeledge.core import DataError
+from modeledge.data import _encode
+from modeledge.data._chinese import segmenter, segmenter_name
+from modeledge.data._encode import Chunk, Encoder, content_hash
+from modeledge.data._job import Job, batches, ordered_map, texts_of
+from modeledge.data._near import NearDuplicates
+from modeledge.data.store import StoreWriter
+
+CHUNK = 1 << 20
+"""Characters sent to a process at a time."""
+SAMPLE = 32 << 20
+"""Characters a tokenizer is trained on, at most."""
+_PACKED = 4  # packed text grows about so much
+
+
+def held_out(hashes: np.ndarray, fraction: float) -> np.ndarray:
+    """Which documents are held out, by what they say: equal ones always go to the same side."""
+    return hashes.astype(np.uint64) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
+
+
+def train_tokenizer(tokenizer: Any, job: Job, column: str, *, valid_fraction: float, sample: int = SAMPLE) -> Any:
+    """Train on the training documents, or on a share of them chosen by content if there is more than `sample`."""
+    grown = sum(_PACKED if f.suffix in (".gz", ".zst", ".parquet") else 1 for f in job.files) / max(len(job.files), 1)
+    rate = min(1.0, sample / (job.total * grown))
+
+    def texts() -> Iterator[str]:
+        size = 0
+        for record in job.records():
+            text = record.value[column]
+            code = content_hash(text)
+            if held_out(np.array([code], np.uint64), valid_fraction)[0] or (code & 0xFFFFFFFF) >= rate * 2**32:
+                continue
+            yield text
+            size += len(text)
+            if size > 2 * sample:
+                return
+
+    return tokenizer.train(texts())
+
+
+@dataclass
+class TextPart:
+    """One side of the hold-out split while it is written."""
+
+    writer: StoreWriter
+    dtype: Any
+    vocab: int
+    rows: int = 0
+    tokens: int = 0
+    sentences: int = 0
+    frequency: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frequency = np.zeros(self.vocab, np.int64)
+
+    def append(self, chunk: Chunk, documents: np.ndarray, lang: np.ndarray | None) -> None:
+        """Write the chosen documents (bool [n]) of a chunk."""
+        take = np.repeat(documents, chunk.lengths)
+        tokens = chunk.tokens[take]
+        begins = chunk.sentences[take[chunk.sentences]]
+        self.writer.ragged("tokens", self.dtype, tokens, chunk.lengths[documents])
+        place = np.cumsum(take) - 1
+        self.writer.column("sentences", np.int64).append(place[begins] + self.tokens)
+        self.writer.column("word_starts", bool).append(chunk.word_starts[take])
+        if lang is not None:
+            self.writer.column("lang", np.uint16).append(lang[documents])
+        self.frequency += np.bincount(tokens, minlength=self.vocab)
+        self.rows += int(documents.sum())
+        self.tokens += len(tokens)
+        self.sentences += len(begins)
+
+    def close(self) -> None:
+        """Write what is known only at the end."""
+        self.writer.column("frequency", np.int64).append(self.frequency)
+
+
+class TextWriter:
+    """Takes chunks in order: finds near-duplicates, splits, writes."""
+
+    def __init__(self, writer: StoreWriter, encoder: Encoder, *, fraction: float, near: Literal["count", "drop"]):
+        self.writer, self.encoder, self.fraction, self.near = writer, encoder, fraction, near
+        self.seen = NearDuplicates()
+        self.parts: dict[bool, TextPart] = {}
+        self.languages: dict[str, int] = {}
+        self.empty = self.duplicates = 0
+
+    def part(self, side: bool) -> TextPart:
+        """The part being written: held out (True) or for training."""
+        if side not in self.parts:
+            writer = self.writer.valid() if side else self.writer
+            self.parts[side] = TextPart(writer, self.encoder.dtype, self.encoder.tokenizer.vocab)
+        return self.parts[side]
+
+    def append(self, chunk: Chunk, languages: list[str] | None) -> None:
+        """Write the documents of a chunk to their sides."""
+        self.empty += int((~chunk.kept).sum())
+        if not len(chunk.lengths):
+            return
+        lang = None
+        if languages is not None:
+            codes = [self.languages.setdefault(name, len(self.languages)) for name in languages]
+            lang = np.array(codes)[chunk.kept]
+        near, side = self.seen.find(chunk.near, held_out(chunk.hashes, self.fraction))
+        self.duplicates += int(near.sum())
+        wanted = ~near if self.near == "drop" else np.ones_like(near)
+        for which in (False, True):
+            documents = wanted & (side == which)
+            if documents.any():
+                self.part(which).append(chunk, documents, lang)
+
+    def finish(self, job: Job, meta: dict[str, Any]) -> None:
+        """Complete the store. Raises DataError if there is no text, or none left to train on."""
+        if not self.parts:
+            raise DataError(f"{_names(job)}: no text in it: {self.empty:,} empty documents")
+        if False not in self.parts:
+            raise DataError(f"{_names(job)}: every document was held out\n  next: --valid-fraction 0, or more documents")
+        for part in self.parts.values():
+            part.close()
+        counts = {"empty_documents": self.empty, "near_duplicates": self.duplicates}
+        counts |= {name: job.tally[name] for name in ("empty_lines", "documents_cut", "rejected")}
+        meta |= {"counts": counts, "sources": job.sources(), "languages": list(self.languages)}
+        train, valid = self.parts[False], self.parts.get(True)
+        meta |= {"documents": train.rows, "tokens": train.tokens, "sentences": train.sentences}
+        self.writer.finish(rows=train.rows, valid_rows=valid.rows if valid else 0, meta=meta)
+
+
+def write_text(
+    job: Job,
+    writer: StoreWriter,
+    tokenizer: Any,
+    *,
+    column: str,
+    lang: str | None,
+    words: Literal["auto", "tokenizer"],
+    processes: int,
+    valid_fraction: float,
+    near: Literal["count", "drop"],
+) -> TextWriter:
+    """Encode all documents and write them; the result does not depend on the number of processes."""
+    segment = words == "auto" and segmenter() is not None
+    encoder = Encoder(tokenizer, segment=segment)
+    made = TextWriter(writer, encoder, fraction=valid_fraction, near=near)
+    names: list[list[str]] = []
+
+    def chunks() -> Iterator[list[str]]:
+        for records in batches(job.records(), lambda r: len(r.value[column]) + 1, CHUNK):
+            if lang is not None:
+                names.append([_language(r, lang) for r in records])
+            yield texts_of(records, column)
+
+    with ordered_map(_encode.work, processes, _encode.start, encoder) as mapped:
+        for chunk in mapped(chunks()):
+            made.append(chunk, names.pop(0) if lang is not None else None)
+            job.report(sum(p.tokens for p in made.parts.values()))
+    tokenizer.save(writer.folder)
+    meta = {"kind": "text", "tokenizer": tokenizer.kind, "fingerprint": tokenizer.fingerprint, "vocab": tokenizer.vocab}
+    made.finish(job, meta | {"segmenter": segmenter_name() if segment else None})
+    return made
+
+
+def _language(record: Any, lang: str) -> str:
+    if lang == "file":
+        return record.file.rsplit("/", 1)[-1].split(".", 1)[0]
+    return str(record.value[lang])
+
+
+def _names(job: Job) -> str:
+    return ", ".join(map(str, job.files[:3])) + (", ..." if len(job.files) > 3 else "")

@@ -1,0 +1,43 @@
+"""Keys and values of what was read before, kept while generating."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Cache:
+    """One generation's memory; a backbone fills it, everyone else only passes it on.
+
+    length: tokens read so far; source: the encoder's states and who may see them, encoder-decoders only."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, Pair] = {}
+        self.fixed: dict[str, Pair] = {}
+        self.source: tuple[Tensor, Tensor | None] | None = None
+        self.length = 0
+
+    def extend(self, name: str, k: Tensor, v: Tensor) -> Pair:
+        """The layer's keys and values with the new ones appended: b h s dh."""
+        if name in self.pairs:
+            k, v = (torch.cat([old, new], 2) for old, new in zip(self.pairs[name], (k, v), strict=True))
+        self.pairs[name] = k, v
+        return k, v
+
+    def once(self, name: str, make: Callable[[], Pair]) -> Pair:
+        """Keys and values that never change, made at the first asking."""
+        if name not in self.fixed:
+            self.fixed[name] = make()
+        return self.fixed[name]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows in this order, as beam search asks; a row may come several times."""
+        self.pairs = {n: (k[rows], v[rows]) for n, (k, v) in self.pairs.items()}
+        self.fixed = {n: (k[rows], v[rows]) for n, (k, v) in self.fixed.items()}
+        if self.source is not None:
+            states, mask = self.source
+            self.source = states[rows], None if mask is None else mask[rows]

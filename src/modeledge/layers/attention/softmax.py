@@ -1,0 +1,47 @@
+"""Multi-head scaled dot-product attention. Source: arXiv:1706.03762 §3.2."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from modeledge.core import PartConfig
+from modeledge.layers import Sizes
+from modeledge.layers.attention import Attention, Context, attend
+from modeledge.layers.positions import Turn
+
+
+class Softmax(Attention):
+    class Config(PartConfig):
+        """scale: of the scores before the softmax (default: one over the root of the head's width; T5 has 1);
+        bias: in the four projections; dropout: on the weights, which rules the fused kernel out on CPUs."""
+
+        scale: float | None = Field(None, gt=0)
+        bias: bool = True
+        dropout: float = Field(0.0, ge=0, lt=1)
+
+    def __init__(self, config: Config, sizes: Sizes):
+        super().__init__(config, sizes)
+        inner = sizes.heads * sizes.head_width
+        self.heads = sizes.heads
+        self.scale = config.scale or sizes.head_width**-0.5
+        self.dropout = config.dropout
+        self.to_q = nn.Linear(sizes.width, inner, bias=config.bias)
+        self.to_k = nn.Linear(sizes.width, inner, bias=config.bias)
+        self.to_v = nn.Linear(sizes.width, inner, bias=config.bias)
+        self.to_out = nn.Linear(inner, sizes.width, bias=config.bias)
+
+    def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
+        q = context.turn(self.split(self.to_q(x)))
+        k, v = context.recall(x, self.project)
+        read = attend(q, k, v, context, scale=self.scale, dropout=self.dropout if self.training else 0.0)
+        return self.to_out(read.transpose(1, 2).flatten(2))  # b h t dh -> b t d
+
+    def project(self, x: Float[Tensor, "b s d"], turn: Turn) -> tuple[Tensor, Tensor]:
+        """Keys and values of the states: b h s dh each."""
+        return turn(self.split(self.to_k(x))), self.split(self.to_v(x))
+
+    def split(self, x: Tensor) -> Tensor:
+        """b t (h dh) -> b h t dh."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

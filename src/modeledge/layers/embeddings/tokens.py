@@ -1,0 +1,53 @@
+"""Token, position and (optionally) segment vectors, added up.
+
+Sources: BERT, arXiv:1810.04805 §3 (segments, norm); arXiv:1706.03762 §3.4 (scaled by the root of the width); ALBERT,
+arXiv:1909.11942 §3.1 (a narrow table and a projection)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from modeledge.core import Batch, Facts, PartConfig, Slot, build
+from modeledge.layers import Sizes
+from modeledge.layers.embeddings import Embedding, Table
+from modeledge.layers.positions import Positions
+
+
+class Tokens(Embedding):
+    class Config(PartConfig):
+        """segments: rows of the segment table (0: none); width: of the tables, when they are narrower than the model
+        and projected (also when equal: ALBERT projects in any case); norm: after adding up; dropout: default the
+        backbone's; scale: multiply the token vectors by the root of their width."""
+
+        segments: int = Field(0, ge=0)
+        width: int | None = Field(None, ge=1)
+        norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
+        dropout: float | None = Field(None, ge=0, lt=1)
+        scale: Literal["none", "root"] = "none"
+
+    def __init__(self, config: Config, facts: Facts, sizes: Sizes):
+        super().__init__(config, facts, sizes)
+        self.width = config.width or sizes.width
+        self.scale = self.width**0.5 if config.scale == "root" else 1.0
+        self.word = Table(facts.vocab, self.width)
+        self.segment = nn.Embedding(config.segments, self.width) if config.segments else None
+        self.norm = build("layers.norms", config.norm, self.width) if config.norm else nn.Identity()
+        self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)
+        self.project = nn.Linear(self.width, sizes.width) if config.width else nn.Identity()
+
+    def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
+        x = self.word(batch["ids"]) * self.scale
+        if self.segment is not None:
+            x = x + self.segment(batch["segments"] if "segments" in batch else torch.zeros_like(batch["ids"]))
+        return self.project(self.dropout(self.norm(positions.add(x, at))))
+
+    def places(self, batch: Batch, start: int) -> Int[Tensor, "_ t"]:
+        if "positions" in batch:
+            return batch["positions"]
+        ids = batch["ids"]
+        return torch.arange(start, start + ids.shape[1], device=ids.device)[None]

@@ -1,0 +1,18 @@
+"""Root mean square 1 over the width, then a learned gain; no mean, no shift. Source: arXiv:1910.07467; T5 uses it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+
+from modeledge.core import Part, PartConfig
+
+
+class RootMeanSquare(nn.RMSNorm, Part):
+    class Config(PartConfig):
+        """eps: added to the mean square."""
+
+        eps: float = Field(1e-6, gt=0)
+
+    def __init__(self, config: Config, width: int):
+        super().__init__(width, eps=config.eps)

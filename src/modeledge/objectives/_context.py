@@ -1,0 +1,63 @@
+"""What skip-gram and CBOW share: who is in whose context, noise words for each row, and what knowing nothing costs."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from modeledge.core import Batch, Facts, Output, PartConfig, Slot, build, part
+from modeledge.objectives import Objective, Rule, own_document
+from modeledge.visibility import Seen, see
+from modeledge.visibility.around import around
+
+
+class WordContext(Objective):
+    """Words and their neighbours within `reach`, held against noise. A drawn word that is the true one is left out of
+    that pair, as in the released tool, so a pair now and then has a little less noise than k words."""
+
+    class Config(Objective.Config):
+        """head: the output table and its noise."""
+
+        head: Annotated[PartConfig, Slot("heads")] = part("negative_sampling")
+
+    config: Config
+
+    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+        super().__init__(config, facts, backbone)
+        self.head = build("heads", config.head, facts, backbone)
+
+    def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        return batch.but(negatives=self.head.draw(batch.size, rng))
+
+    def visible(self, batch: Batch) -> Rule:
+        return own_document(batch, around(batch.reach))
+
+    def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
+        """The states without visibility: here it says which pairs are true, not what a state may read."""
+        return backbone(batch, Seen(), **options)
+
+    def pairs(self, batch: Batch) -> Float[Tensor, "b t s"]:
+        """1 where the word in column s is in the context of the word in row t."""
+        mask = see(self.visible(batch), *batch.ids.shape, device=batch.ids.device).mask
+        assert mask is not None
+        return mask[:, 0].float()
+
+    def baselines(self, facts: Facts) -> dict[str, float]:
+        return {"uniform": (1 + self.head.config.negatives) * math.log(2)}
+
+
+def context_sizes(batch: Batch) -> Int[np.ndarray, "b t"]:
+    """How many words are in the context of each word of a numpy batch."""
+    reach = batch.reach
+    doc = batch.doc if "doc" in batch else np.zeros_like(reach)
+    doc = np.where(batch.valid, doc, -1) if "valid" in batch else doc
+    sizes = np.zeros_like(reach)
+    for step in range(1, min(int(reach.max(initial=0)), reach.shape[1] - 1) + 1):
+        same = (doc[:, step:] == doc[:, :-step]) & (doc[:, step:] >= 0)
+        sizes[:, :-step] += same & (reach[:, :-step] >= step)
+        sizes[:, step:] += same & (reach[:, step:] >= step)
+    return sizes

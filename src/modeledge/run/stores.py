@@ -1,0 +1,88 @@
+"""Data as the training verbs take it: a store, or raw files that are made into one first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modeledge.core import InputError, PartConfig, find, kinds
+from modeledge.data.prepare import Summary, prepare
+from modeledge.data.store import META, Store
+from modeledge.recipe.schema import Recipe
+from modeledge.run.progress import Progress, make_progress
+from modeledge.tokenizers import Tokenizer, load_tokenizer
+
+
+def tokenizer_for(text: str, *, vocab: int | None = None) -> Tokenizer | PartConfig:
+    """A tokenizer to use (a folder with a tokenizer.json) or one to train (a kind).
+
+    Raises RecipeError for a name that is neither."""
+    if (Path(text) / "tokenizer.json").is_file():
+        return load_tokenizer(Path(text))
+    if Path(text).is_dir():
+        raise InputError(
+            f"--tokenizer {text}: no tokenizer.json in this folder\n  known kinds: {', '.join(kinds('tokenizers'))}"
+        )
+    settings: dict[str, Any] = {"kind": text} | ({"vocab": vocab} if vocab else {})
+    return find("tokenizers", text).Config.model_validate(settings)
+
+
+def make_store(
+    files: Sequence[str],
+    out: Path,
+    *,
+    kind: str,
+    tokenizer: str,
+    vocab: int | None,
+    columns: dict[str, str],
+    valid: float,
+    processes: int,
+    on_bad: str,
+    quiet: bool = False,
+) -> Summary:
+    """The `prepare` verb: raw files to a store at `out`."""
+    made = None if kind == "images" else tokenizer_for(tokenizer, vocab=vocab)
+    progress = make_progress(quiet=quiet)
+    return prepare(
+        list(files),
+        out=out,
+        kind=kind,
+        tokenizer=made,
+        columns=columns,
+        valid_fraction=valid,
+        processes=processes,
+        on_bad=on_bad,
+        progress=progress.say,
+    )
+
+
+def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store:
+    """The store at `path`, or one made from the raw files there, kept in the run folder.
+
+    Raises InputError if the store was made for another kind of tokenizer than the recipe wants."""
+    if (path / META).is_file():
+        store = Store.open(path)
+        refuse_other_tokenizer(store, recipe, name)
+        return store
+    if (cache / META).is_file():
+        return Store.open(cache)
+    kind = find("data.sources", recipe.data[name].kind).reads
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    progress.say(f"preparing {path} for data.{name} ({kind})")
+    summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=progress.say)
+    progress.say(str(summary))
+    return Store.open(cache)
+
+
+def refuse_other_tokenizer(store: Store, recipe: Recipe, name: str) -> None:
+    """A store holds ids; they mean nothing under another kind of tokenizer."""
+    if recipe.tokenizer is None or not (store.path / "tokenizer.json").is_file():
+        return
+    made = load_tokenizer(store.path)
+    if made.kind not in (recipe.tokenizer.kind, "folder") and recipe.tokenizer.kind != "folder":
+        raise InputError(
+            f"{store.path}: made with the tokenizer {made.kind!r} ({made.fingerprint[:12]}), "
+            f"the recipe wants {recipe.tokenizer.kind!r}\n"
+            f"  next: prepare data.{name} with --tokenizer {recipe.tokenizer.kind}, or --set tokenizer={made.kind}"
+        )
