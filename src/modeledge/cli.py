@@ -11,6 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+try:  # newer typers carry their own click
+    from typer._click.exceptions import ClickException
+except ImportError:
+    from click.exceptions import ClickException  # type: ignore[no-redef]
+
 from modeledge.core.errors import InputError, ModeledgeError, unknown
 
 
@@ -116,7 +121,7 @@ def prepare(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
         processes=processes or os.cpu_count() or 1, on_bad=on_bad, quiet=quiet or as_json,
     )  # fmt: skip
-    show(summary.as_dict(), as_json=as_json, text=str(summary))
+    show(vars(summary), as_json=as_json, text=str(summary))
 
 
 @app.command()
@@ -253,7 +258,7 @@ def main() -> None:
     except ModeledgeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except typer._click.exceptions.ClickException as error:  # type: ignore[attr-defined]
+    except ClickException as error:
         error.show()
         raise SystemExit(2) from None
     except KeyboardInterrupt:

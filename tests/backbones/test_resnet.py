@@ -17,8 +17,8 @@ from modeledge.core import Batch, Facts
 TINY = {"blocks": (2, 1), "widths": (8, 16), "stem_width": 8, "block": "basic", "stem": "small"}
 
 
-def make(**settings):
-    torch.manual_seed(0)
+def make(*, seed=0, **settings):
+    torch.manual_seed(seed)
     return ResNet(ResNet.Config(**{**TINY, **settings}), Facts())
 
 
@@ -114,7 +114,7 @@ def test_the_stride_stands_where_it_is_asked_for():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="2 stages in blocks and 1 in widths"):
+    with pytest.raises(ValidationError, match="2 stages in blocks, 1 in widths"):
         ResNet.Config(blocks=(1, 1), widths=(8,))
     with pytest.raises(ValidationError, match="not all divisible by 4"):
         ResNet.Config(blocks=(1,), widths=(10,))
@@ -134,10 +134,7 @@ def deep(shortcut, seed):
     order = np.random.default_rng(0).permutation(len(data.target))
     x = (data.images[order, :, :, None] * 15.9).astype(np.uint8).repeat(3, -1)
     images, labels = torch.from_numpy(x), torch.from_numpy(data.target[order])
-    torch.manual_seed(seed)
-    model = ResNet(
-        ResNet.Config(blocks=(12,), widths=(16,), stem_width=16, block="basic", stem="small", shortcut=shortcut), Facts()
-    )
+    model = make(seed=seed, blocks=(12,), widths=(16,), stem_width=16, shortcut=shortcut)
     head = nn.Linear(16, 10)
     optim = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=3e-3)
     rng, losses = np.random.default_rng(seed), []

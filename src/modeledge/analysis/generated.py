@@ -29,12 +29,16 @@ def rouge(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str
     """Mean F of `rouge1`, `rouge2`, `rougeL`, 0 to 1, stemmed; of several references the best one counts.
 
     Raises InputError if rouge-score is missing."""
-    scorer = need("rouge_score.rouge_scorer", feature="ROUGE", package="rouge-score").RougeScorer(KINDS, use_stemmer=True)
+    scorer = need("rouge_score.rouge_scorer", feature="ROUGE", package="rouge-score").RougeScorer(
+        KINDS, use_stemmer=True
+    )
     found = [scorer.score_multi(list(refs), text) for text, refs in zip(texts, references, strict=True)]
     return {kind: float(np.mean([f[kind].fmeasure for f in found])) for kind in KINDS}
 
 
 def matches(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """The share of texts equal to one of their references, but for outer and repeated spaces."""
-    same = [" ".join(t.split()) in {" ".join(r.split()) for r in refs} for t, refs in zip(texts, references, strict=True)]
+    same = [
+        " ".join(t.split()) in {" ".join(r.split()) for r in refs} for t, refs in zip(texts, references, strict=True)
+    ]
     return float(np.mean(same))

@@ -40,7 +40,13 @@ def standardise(train: Float[Tensor, "n d"], *others: Float[Tensor, "_ d"]) -> l
 
 
 def fit_linear(
-    x: Float[Tensor, "n d"], y: Int[Tensor, " n"], *, classes: int, l2: float, start: Linear | None = None, rounds: int = 200
+    x: Float[Tensor, "n d"],
+    y: Int[Tensor, " n"],
+    *,
+    classes: int,
+    l2: float,
+    start: Linear | None = None,
+    rounds: int = 200,
 ) -> Linear:
     """Multinomial logistic regression by L-BFGS: the mean cross-entropy plus l2 / 2 * |weight|^2, bias unpenalised."""
     weight = x.new_zeros(classes, x.shape[1]) if start is None else start.weight.clone()

@@ -5,13 +5,13 @@ Source: CLIP, arXiv:2103.00020 §2.3-2.4. The scale of their products belongs to
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from modeledge.core import Batch, Config, Facts, Output, Part, PartConfig, RecipeError, Slot, build
+from modeledge.visibility import Seen
 
 READS = {"image": "image", "text": "ids"}
 """The field of the batch each tower reads; a tower whose field is absent is not run."""
@@ -45,7 +45,7 @@ class Dual(nn.Module, Part):
         self.embed = self.towers["text"].embed
 
     def forward(
-        self, batch: Batch, seen: Mapping[str, Any], *, keep: Collection[str] = (), cache: Any = None
+        self, batch: Batch, seen: Mapping[str, Seen], *, keep: Collection[str] = (), cache: object | None = None
     ) -> Output:
         """Run the towers whose input the batch has; `seen` says who sees whom in each tower.
 
@@ -57,7 +57,7 @@ class Dual(nn.Module, Part):
             asked = {k.removeprefix(f"{name}.") for k in keep if k.startswith(f"{name}.")}
             out = tower(batch, seen[name], keep=asked)
             if out.pooled is None:
-                raise RecipeError(f"backbone.towers.{name}: this tower gives no single vector\n  next: give it a `pool`")
+                raise RecipeError(f"backbone.towers.{name}: it gives no single vector\n  next: give it a `pool`")
             out.pooled = self.projections[name](out.pooled)
             towers[name] = out
         kept = {f"{n}.{k}": v for n, out in towers.items() for k, v in out.kept.items()}

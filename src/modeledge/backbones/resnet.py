@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, Part, PartConfig
+from modeledge.layers.attention import Keep
 from modeledge.layers.pixels import Pixels, normalise
+from modeledge.visibility import Seen
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -67,7 +68,7 @@ class Block(nn.Module):
 class ResNet(nn.Module, Part):
     """Pictures to a map of features. `states` are the last map's places row by row, `pooled` is their mean.
 
-    Named intermediates, each a map b d h w: `stem`, `stages.0`, ... and `stages.0.blocks.0`, ..."""
+    Named intermediates, each a map b c H W: `stem`, `stages.0`, ... and `stages.0.blocks.0`, ..."""
 
     class Config(PartConfig):
         """blocks: how many in each stage; widths: of each stage's output; stem: 7x7 stride 2 and a max-pool (large
@@ -87,9 +88,9 @@ class ResNet(nn.Module, Part):
         @model_validator(mode="after")
         def _match(self) -> ResNet.Config:
             if len(self.blocks) != len(self.widths):
-                raise ValueError(f"{len(self.blocks)} stages in blocks and {len(self.widths)} in widths; give one width a stage")
+                raise ValueError(f"{len(self.blocks)} stages in blocks, {len(self.widths)} in widths: give one width a stage")
             if self.block == "bottleneck" and any(w % 4 for w in self.widths):
-                raise ValueError(f"a bottleneck works at a quarter of its width; {self.widths} are not all divisible by 4")
+                raise ValueError(f"a bottleneck works at a quarter of its width: {self.widths} are not all divisible by 4")
             return self
 
     embed = None
@@ -124,20 +125,16 @@ class ResNet(nn.Module, Part):
                 if isinstance(module, Block):
                     nn.init.zeros_(module.branch[-1][1].weight)  # type: ignore[index]
 
-    def forward(self, batch: Batch, seen: Any = None, *, keep: Collection[str] = (), cache: Any = None) -> Output:
+    def forward(
+        self, batch: Batch, seen: Seen | None = None, *, keep: Collection[str] = (), cache: object | None = None
+    ) -> Output:
         """Features of `batch.image` (uint8 b H W 3, or floats that are normalised already)."""
+        note = Keep(keep)
         weight = self.stem[0][0].weight  # type: ignore[index]
-        kept: dict[str, Tensor] = {}
-
-        def note(name: str, x: Tensor) -> Tensor:
-            if name in keep:
-                kept[name] = x
-            return x
-
-        x = note("stem", self.stem(normalise(batch.image, self.config.pixels).to(weight.dtype)))
+        x = note("stem", self.stem(normalise(batch["image"], self.config.pixels).to(weight.dtype)))
         for i, stage in enumerate(self.stages):
             for j, block in enumerate(stage):  # type: ignore[arg-type]
                 x = note(f"stages.{i}.blocks.{j}", block(x))
             note(f"stages.{i}", x)
         states = x.flatten(2).transpose(1, 2)  # b d h w -> b p d
-        return Output(states=states, pooled=states.mean(1), kept=kept)
+        return Output(states=states, pooled=states.mean(1), kept=note.found)

@@ -5,19 +5,24 @@ parts (layers/) and the recipes. Not here: encoder-decoders (encoder_decoder.py)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from modeledge.backbones._block import Block, CrossBlock
-from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, part
+from modeledge.backbones._block import make_blocks
+from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Across, Cache, Context, Keep
+from modeledge.layers.positions import Positions
 from modeledge.visibility import Seen
+
+
+EVERYTHING = Seen()
 
 
 class Transformer(nn.Module, Part):
@@ -48,7 +53,9 @@ class Transformer(nn.Module, Part):
         @model_validator(mode="after")
         def _divide(self) -> Transformer.Config:
             if self.head_width is None and self.width % self.heads:
-                raise ValueError(f"width {self.width} is not divisible by {self.heads} heads; change one, or set head_width")
+                raise ValueError(
+                    f"width {self.width} is not divisible by {self.heads} heads; change one, or set head_width"
+                )
             if self.layers % self.groups:
                 raise ValueError(f"{self.layers} layers cannot be cut into {self.groups} equal groups")
             return self
@@ -69,6 +76,58 @@ class Transformer(nn.Module, Part):
         placed = Sizes(**{**vars(sizes), "embedded": self.embedding.width, "grid": self.embedding.grid})
         self.positions = build("layers.positions", config.positions, placed)
         self.blocks = make_blocks(config, sizes, cross=cross)
-        self.final = nn.Sequential(self._join().finish(self._norm), nn.Dropout(config.final_dropout))
+        self.norm = find("layers.joins", config.join.kind).finish(
+            lambda: build("layers.norms", config.norm, config.width)
+        )
+        self.dropout = nn.Dropout(config.final_dropout)
         self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
         build("layers.inits", config.init, sizes)(self)
+
+    @property
+    def embed(self) -> nn.Module | None:
+        """The token table; None where the input is not tokens."""
+        return self.embedding.word
+
+    def new_cache(self) -> Cache:
+        """An empty memory for generation: pass it with each further piece of the rows."""
+        return Cache()
+
+    def forward(
+        self, batch: Batch, seen: Seen = EVERYTHING, *, keep: Collection[str] = (), cache: Cache | None = None
+    ) -> Output:
+        """States of every token of the batch; with a cache, of the tokens that follow those it holds.
+
+        keep: names of intermediates, `*` allowed, e.g. `blocks.*.attention`."""
+        kept = Keep(keep)
+        states = self.run(batch, seen, kept, cache)
+        pooled = None if self.pool is None else self.pool(states, batch)
+        return Output(states=states, pooled=pooled, kept=kept.found, cache=cache)
+
+    def run(
+        self, batch: Batch, seen: Seen, keep: Keep, cache: Cache | None = None, across: Across | None = None
+    ) -> Float[Tensor, "b t d"]:
+        """The last states. `across`: the encoder's states and who sees them, for blocks with cross-attention."""
+        start = 0 if cache is None else cache.length
+        at = self.embedding.places(batch, start)
+        x = keep("embedding", self.embedding(batch, self.positions, at))
+        mask, causal = blend(seen, self.positions, x.shape[1], start, device=x.device)
+        turn = self.positions.turn(at)
+        for i, block in enumerate(self.blocks):
+            contexts: tuple[Context, ...] = (Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache),)
+            if across is not None:
+                contexts += (replace(across, name=f"blocks.{i}.cross", keep=keep, cache=cache),)
+            x = keep(f"blocks.{i}", block(x, *contexts))
+        if cache is not None:
+            cache.length += x.shape[1]
+        return self.dropout(self.norm(x))
+
+
+def blend(seen: Seen, positions: Positions, t: int, start: int, *, device: torch.device) -> tuple[Tensor | None, bool]:
+    """The mask and the causal flag for attention: who sees whom, and the positions' term of the scores, if any."""
+    s = start + t
+    index = torch.arange(s, device=device)
+    bias = positions.bias(index[start:], index)
+    if bias is None:
+        return seen.mask, seen.causal
+    allowed = index <= index[start:, None] if seen.causal else seen.mask
+    return (bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))), False

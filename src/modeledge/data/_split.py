@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_CUT = re.compile(r"[ \t\r]*\n\s*|[.!?…]+[\"'”’)\]»]*(?=\s)|[。！？]+[”’」』）)]*")
+_CUT = re.compile(r"\n\s*|[.!?…]+[\"'”’)\]»]*(?=\s+(?![a-z]))|[。！？]+[”’」』）)]*")
 _WORD_BEFORE = re.compile(r"[\w.]*$")
 _NEXT = re.compile(r"\s*[\"'“‘(\[«—-]*(\w*)")
 _ENDED = re.compile(r"[.!?…:;。！？：；…][\"'”’)\]»」』）]*$")
@@ -29,9 +29,12 @@ def split_sentences(text: str) -> list[str]:
     cuts = [0]
     for match in _CUT.finditer(text):
         mark = match.group()
-        if "\n" in mark:
-            if _line_ends(text, match.start(), mark, wrapped):
-                cuts.append(match.start())
+        if mark[0] == "\n":
+            at = match.start()
+            while text[at - 1] in " \t\r":
+                at -= 1
+            if _line_ends(text, at, mark, wrapped):
+                cuts.append(at)
         elif mark[0] in "。！？" or _sentence_ends(text, match.start(), match.end()):
             cuts.append(match.end())
     cuts.append(len(text))

@@ -1,7 +1,7 @@
-"""Cross-entropy against a sample of the vocabulary, corrected for how likely each class is to be in the sample.
+"""Cross-entropy against a sample of the vocabulary: the normaliser is estimated by importance sampling.
 
-Source: Jean et al., arXiv:1412.2007 §3; Bengio and Senecal, 2008. Unbiased in the limit of many samples, not for few:
-evaluation uses the full softmax."""
+Source: Bengio and Senecal, 2008; Jean et al., arXiv:1412.2007 §3. The label's own term is exact, so the loss can be
+compared with the full one, below which it lies a little (the log of an estimate); evaluation uses the full softmax."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def sampled_cross_entropy(
     sample: Int[Tensor, " n"],
     log_expected: Float[Tensor, " v"],
 ) -> Sum:
-    """Sum of -log p(label) in nats over labels != IGNORE, with the label and `sample` as the only classes; the count.
+    """Sum of -log p(label) in nats over labels != IGNORE; the count.
 
-    `log_expected` is the log of how often each class is expected in the sample; it is taken off every score. A sampled
-    class that is the label itself counts once, as the label."""
+    `sample` holds classes drawn with replacement and `log_expected` the log of how often each class is expected in it,
+    which is taken off its score; draws of the label itself are left out, it is there already."""
     counted = labels != IGNORE
     safe = labels.where(counted, 0)
-    true = ((states * weight[safe]).sum(-1) + bias[safe]).float() - log_expected[safe]
+    true = ((states * weight[safe]).sum(-1) + bias[safe]).float()
     other = torch.addmm(bias[sample], states, weight[sample].T).float() - log_expected[sample]  # m n
-    other = other.masked_fill(sample == safe[:, None], -1e30)  # finite: a row whose whole sample is its label keeps a gradient
-    total = torch.logaddexp(true, other.logsumexp(-1)) - true
-    return Sum(torch.where(counted, total, 0.0).sum(), counted.sum())
+    other = other.masked_fill(sample == safe[:, None], -1e30)  # finite: a sample of nothing but the label keeps a gradient
+    each = torch.logaddexp(true, other.logsumexp(-1)) - true
+    return Sum(torch.where(counted, each, 0.0).sum(), counted.sum())

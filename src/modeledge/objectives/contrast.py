@@ -19,7 +19,7 @@ from modeledge.losses.contrastive import Targets, spread, symmetric_info_nce
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.objectives._gather import gather
 from modeledge.objectives._show import Show, show
-from modeledge.visibility import see
+from modeledge.visibility import Seen, see
 from modeledge.visibility.causal import causal
 from modeledge.visibility.full import full
 
@@ -60,18 +60,21 @@ class Contrast(Objective):
         return causal if self.config.sees == "causal" else own_document(batch, full)
 
     def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
-        text = None
+        text = Seen()
         if "ids" in batch:
             batch = self.until_end(batch)
             b, t = batch.ids.shape
             text = see(self.visible(batch), b, t, device=batch.ids.device)
-        return backbone(batch, {"image": None, "text": text}, **options)
+        return backbone(batch, {"image": Seen(), "text": text}, **options)
 
     def until_end(self, batch: Batch) -> Batch:
-        """The text ends with its first end token, whatever follows; left as it is where the tokenizer has none."""
+        """The text ends with its first end token, whatever follows; left as it is where the tokenizer has none.
+
+        The first token ends nothing: in GPT-2's vocabulary one token begins and ends."""
         if "eos" not in self.facts.special:
             return batch
         end = batch.ids == self.facts.special["eos"]
+        end[:, 0] = False
         valid = end.cumsum(1) - end.long() == 0
         return batch.but(valid=valid & batch.valid if "valid" in batch else valid)
 

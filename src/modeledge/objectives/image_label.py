@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from modeledge.core import IGNORE, Batch, Facts, InputError, Output, RecipeError
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective
 from modeledge.objectives._show import Show, show
+from modeledge.visibility import Seen
 
 
 class ImageLabel(Objective):
@@ -50,7 +50,7 @@ class ImageLabel(Objective):
         return {self.losses[0]: float((batch.label != IGNORE).sum())}
 
     def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
-        return backbone(batch, None, **options)
+        return backbone(batch, Seen(), **options)
 
     def scores(self, out: Output) -> Float[Tensor, "b c"]:
         """The score of each class. Raises RecipeError if the backbone gives no vector for a picture."""

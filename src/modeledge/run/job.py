@@ -148,7 +148,8 @@ def _run_stages(
             known = stage.decide()
             decided.append(known)
             if folder is not None and ranks.first:
-                folder.write_recipe(job.tree.keys, {"stages": decided})
+                named = {"name": job.tree.name, "extends": list(job.tree.chain[1:])}
+                folder.write_recipe(job.tree.keys, {**named, "stages": decided})
         done = stage.train(known, folder, stop, weights=weights, saved=saved)
         saved, weights = None, checkpoint.own_tensors(done.model)
         if done.result.stopped == "signal":

@@ -47,13 +47,11 @@ def make_store(
     return prepare(
         list(files),
         out=out,
-        kind=kind,
         tokenizer=made,
-        columns=columns,
+        text=columns.get("text", "text"),
         valid_fraction=valid,
         processes=processes,
         on_bad=on_bad,
-        progress=progress.say,
     )
 
 
@@ -67,10 +65,10 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
         return store
     if (cache / META).is_file():
         return Store.open(cache)
-    kind = find("data.sources", recipe.data[name].kind).reads
+    kind = getattr(find("data.sources", recipe.data[name].kind), "reads", "text")
     cache.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"preparing {path} for data.{name} ({kind})")
-    summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=progress.say)
+    summary = prepare([str(path)], out=cache, tokenizer=recipe.tokenizer)
     progress.say(str(summary))
     return Store.open(cache)
 

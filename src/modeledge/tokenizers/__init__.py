@@ -21,6 +21,7 @@ from tokenizers import processors
 
 from modeledge.core import DataError, InputError, Part, PartConfig, find, unknown
 from modeledge.tokenizers._alphabet import alphabet, without_special
+from modeledge.tokenizers._cache import WordCache, applies
 from modeledge.tokenizers._pieces import Pieces, pieces_of
 
 CONFIG_FILE = "tokenizer_config.json"
@@ -80,6 +81,7 @@ class Tokenizer(Part):
     def __init__(self, config: Any):
         self.config = config
         self.inner: hf.Tokenizer | None = None
+        self.cache: WordCache | None = None
         self.special: dict[str, int] = {}
         self.sentinels: list[int] = []
         self.vocab = 0
@@ -88,6 +90,14 @@ class Tokenizer(Part):
     def kind(self) -> str:
         """The name of the kind: the name of its file."""
         return type(self).__module__.rsplit(".", 1)[-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        roles = {role: self.inner.id_to_token(i) for role, i in self.special.items()}
+        return {"config": self.config, "inner": self.inner.to_str(), "roles": roles}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.config = state["config"]
+        self.adopt(hf.Tokenizer.from_str(state["inner"]), state["roles"])
 
     # ---- what a kind says ----
 
@@ -128,6 +138,8 @@ class Tokenizer(Part):
     def adopt(self, inner: hf.Tokenizer, roles: dict[str, str]) -> Tokenizer:
         """Take a trained pipeline and the tokens that play the roles."""
         self.inner = inner
+        inner.encode_special_tokens = True  # a text that spells a special token does not become one
+        self.cache = WordCache(inner) if applies(inner) else None
         table = inner.get_vocab(with_added_tokens=True)
         self.vocab = max(table.values()) + 1
         self.special = {role: table[token] for role, token in roles.items() if token in table}
@@ -197,8 +209,11 @@ class Tokenizer(Part):
     def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """All ids of all texts in a row, and how many each text has (int32, int64); the fast way, for stores.
 
-        No special tokens are added, here and in the other ways to encode."""
-        encoded = [e.ids for e in self.inner.encode_batch_fast([_clean(t) for t in texts], add_special_tokens=False)]
+        No special tokens are added, and none are read from the text, here and in the other ways to encode."""
+        texts = [_clean(t) for t in texts]
+        if self.cache is not None:
+            return self.cache.encode_flat(texts)
+        encoded = [e.ids for e in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return np.fromiter(chain.from_iterable(encoded), np.int32, int(lengths.sum())), lengths
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +21,17 @@ Project = Callable[[Tensor, Turn], tuple[Tensor, Tensor]]
 
 
 class Keep:
-    """Collects the intermediates that were asked for, by name or by pattern (`blocks.*.attention`)."""
+    """Collects the intermediates that were asked for, by name; `*` stands for one part (`blocks.*.attention`)."""
 
     def __init__(self, wanted: Collection[str] = ()):
-        self.wanted = tuple(wanted)
+        self.wanted = [pattern.split(".") for pattern in wanted]
         self.found: dict[str, Tensor] = {}
 
     def wants(self, name: str) -> bool:
         """Was this one asked for?"""
-        return any(fnmatchcase(name, pattern) for pattern in self.wanted)
+        parts = name.split(".")
+        alike = (p for p in self.wanted if len(p) == len(parts))
+        return any(all(a in ("*", b) for a, b in zip(p, parts, strict=True)) for p in alike)
 
     def __call__(self, name: str, x: Tensor) -> Tensor:
         if self.wants(name):

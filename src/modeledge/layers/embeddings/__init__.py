@@ -18,12 +18,12 @@ class Embedding(nn.Module, Part):
     grid   rows and columns of patches where the input is a picture"""
 
     width: int
-    word: nn.Module | None = None
-    grid: tuple[int, int] | None = None
+    word: nn.Module | None
+    grid: tuple[int, int] | None
 
     def __init__(self, config: PartConfig, facts: Facts, sizes: Sizes):
         super().__init__()
-        self.width = sizes.width
+        self.width, self.word, self.grid = sizes.width, None, None
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
         raise NotImplementedError

@@ -34,7 +34,9 @@ class Patches(Embedding):
     def __init__(self, config: Config, facts: Facts, sizes: Sizes):
         super().__init__(config, facts, sizes)
         if config.size % config.patch:
-            raise RecipeError(f"backbone.embedding.patch: {config.patch} does not divide the picture's side {config.size}")
+            raise RecipeError(
+                f"backbone.embedding.patch: {config.patch} does not divide the picture's side {config.size}"
+            )
         self.side, self.pixels = config.patch, config.pixels
         self.grid = (config.size // config.patch, config.size // config.patch)
         channels = facts.image[2] if facts.image else 3
@@ -55,6 +57,8 @@ class Patches(Embedding):
         image = batch["image"]
         height, width = image.shape[1:3]
         if height % self.side or width % self.side:
-            raise InputError(f"pictures of {height} x {width} pixels cannot be cut into patches of {self.side} x {self.side}")
+            raise InputError(
+                f"pictures of {height} x {width} pixels cannot be cut into patches of {self.side} x {self.side}"
+            )
         count = self.first.shape[1] + (height // self.side) * (width // self.side)
         return torch.arange(count, device=image.device)[None]

@@ -18,9 +18,7 @@ class Join(nn.Module, Part):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Float[Tensor, "b t d"], branch: Callable[..., Tensor], *args: Any
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, x: Float[Tensor, "b t d"], branch: Callable[..., Tensor], *args: Any) -> Float[Tensor, "b t d"]:
         raise NotImplementedError
 
     @staticmethod

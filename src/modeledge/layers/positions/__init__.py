@@ -1,8 +1,8 @@
 """Where a token stands. A scheme acts in one of three places and leaves the others as they are here:
 
-    add       something is added to the embedding          learned, sinusoidal, grid
-    turn      queries and keys are rotated                 rotary
-    bias      the scores get a term each                   bucketed
+add       something is added to the embedding          learned, sinusoidal, grid
+turn      queries and keys are rotated                 rotary
+bias      the scores get a term each                   bucketed
 """
 
 from __future__ import annotations

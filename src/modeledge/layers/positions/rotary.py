@@ -23,7 +23,9 @@ class Rotary(Positions):
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)
         if sizes.head_width % 2:
-            raise RecipeError(f"backbone.positions: rotary needs heads of even width, these are {sizes.head_width} wide")
+            raise RecipeError(
+                f"backbone.positions: rotary needs heads of even width, these are {sizes.head_width} wide"
+            )
         self.half, self.base = sizes.head_width // 2, config.base
 
     def turn(self, at: Int[Tensor, "_ t"]) -> Turn:

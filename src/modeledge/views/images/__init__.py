@@ -1,1 +1,1 @@
-"""What part of a picture is shown: cuts and mirror images, numpy on uint8. Not here: normalisation (layers/pixels.py)."""
+"""What part of a picture is shown: cuts and mirror images, on uint8. Not here: normalisation (layers/pixels.py)."""

@@ -1,0 +1,68 @@
+"""From states to a score for every token of the vocabulary.
+
+Sources: BERT, arXiv:1810.04805 (a layer and a norm before the tied table, and a bias); ALBERT and ELECTRA (the layer
+narrows to the table's width); T5, arXiv:1910.10683 (states scaled by the root of the width when tied)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modeledge.core import Facts, Part, PartConfig, RecipeError, Slot, build, find
+from modeledge.heads import linear
+from modeledge.layers.activations import ACTIVATIONS, Activation
+
+
+class TokenHead(nn.Module, Part):
+    class Config(PartConfig):
+        """transform: a layer, a non-linearity and a norm first; norm: default the backbone's; decoder: the token table
+        itself or a matrix of its own; scale: divide the states by the root of their width."""
+
+        transform: Literal["dense", "none"] = "dense"
+        activation: Activation = "gelu"
+        norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
+        decoder: Literal["tied", "own"] = "tied"
+        bias: bool = True
+        scale: Literal["none", "root"] = "none"
+
+    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+        super().__init__()
+        # Not registered, so that the table stays the backbone's alone; looked up at each call, so that a table that is
+        # exchanged (shared with a companion, resized) is followed.
+        self._backbone = (backbone,)
+        width: int = backbone.width  # type: ignore[assignment]
+        embedded = backbone.embed.weight.shape[1] if config.decoder == "tied" else width  # type: ignore[union-attr]
+        self.scale = width**-0.5 if config.scale == "root" else 1.0
+        if config.transform == "dense":
+            own = getattr(getattr(backbone, "config", None), "norm", None)
+            norm = config.norm or own or find("layers.norms", "layer").Config(kind="layer")
+            self.dense: nn.Module | None = linear(width, embedded)
+            self.activate = ACTIVATIONS[config.activation]
+            self.norm = build("layers.norms", norm, embedded)
+        elif embedded != width:
+            raise RecipeError(
+                f"head.transform: none: the states are {width} wide and the token table {embedded}; "
+                "a tied decoder needs `transform: dense` here"
+            )
+        else:
+            self.dense = None
+        self.decoder = linear(width, facts.vocab, bias=False) if config.decoder == "own" else None
+        self.bias = nn.Parameter(torch.zeros(facts.vocab)) if config.bias else None
+
+    def forward(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m v"]:
+        """Unnormalised log-probabilities of the tokens."""
+        return F.linear(self.features(states), self.table(), self.bias)
+
+    def features(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m e"]:
+        """What is multiplied with the table; with `table` and `bias` for losses that never hold all the scores."""
+        if self.dense is not None:
+            return self.scale * self.norm(self.activate(self.dense(states)))
+        return self.scale * states
+
+    def table(self) -> Float[Tensor, "v e"]:
+        """The decoder's matrix."""
+        return self._backbone[0].embed.weight if self.decoder is None else self.decoder.weight  # type: ignore[union-attr]

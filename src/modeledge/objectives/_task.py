@@ -1,0 +1,127 @@
+"""What downstream tasks share: which vector stands for a row, who sees whom, what is trained, rows cut to their length.
+
+A task reads `ids` b t, or b n t where a row holds several texts (options of a choice, two texts to compare, a pair in both
+orders); the backbone then sees b*n rows and the vectors come back as b n d.
+
+Sources: BERT, arXiv:1810.04805 §3.2; GPT (2018) §3.3; features of a frozen model, ELMo, arXiv:1802.05365 §3.2-3.3."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modeledge.core import Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, build
+from modeledge.layers import Sizes
+from modeledge.objectives import Objective, Rule, gather_targets, own_document
+from modeledge.visibility.causal import causal
+from modeledge.visibility.full import full
+
+
+class Task(Objective):
+    """A question about rows that ends in an answer: adds `predict` to an objective."""
+
+    class Config(Objective.Config):
+        """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees; train: the whole model,
+        or the head alone on features of the backbone as it is; mix: how the layers' states are mixed into features
+        (none: the last layer's); head: from vectors or states to scores."""
+
+        pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
+        sees: Literal["full", "causal"] = "full"
+        train: Literal["all", "head"] = "all"
+        mix: Annotated[PartConfig | None, Slot("heads")] = None
+        head: Annotated[PartConfig | None, Slot("heads")] = None
+
+    config: Any
+
+    def __init__(self, config: Any, facts: Facts, backbone: Any):
+        super().__init__(config, facts, backbone)
+        width = backbone.width
+        sizes = Sizes(width=width, heads=1, head_width=width)
+        self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
+        self.mix = build("heads", config.mix, facts, backbone) if config.mix else None
+        outputs = self.outputs()
+        self.head = build("heads", config.head, facts, backbone, outputs=outputs) if config.head else None
+        if config.train == "head":
+            backbone.requires_grad_(False)
+
+    def outputs(self) -> int:
+        """How many scores the head gives."""
+        return 1
+
+    def names(self) -> list[str]:
+        """The names of the classes. Raises InputError if the data has none."""
+        found = self.facts.labels.get(self.config.on or "label") or self.facts.labels.get("label")
+        if not found:
+            raise InputError(
+                f"objective {self.config.name or self.config.kind!r}: the data has no classes\n"
+                "  next: say which column holds them: --column label=COLUMN"
+            )
+        return found
+
+    def visible(self, batch: Batch) -> Rule:
+        """Causal rows are padded at their end, which no real token sees, so they need no mask."""
+        return causal if self.config.sees == "causal" else own_document(batch, full)
+
+    def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
+        batch = one_text_a_row(batch)
+        if self.config.train == "all":
+            return super().run(backbone, batch, **options)
+        backbone.eval()  # no dropout and no moving statistics in what is only read
+        if self.mix is not None:
+            options["keep"] = {*options.get("keep", ()), *self.mix.reads}
+        with torch.no_grad():
+            return super().run(backbone, batch, **options)
+
+    def states(self, out: Output) -> Float[Tensor, "b t d"]:
+        """The states the task reads."""
+        return out.states if self.mix is None else self.mix(out)  # type: ignore[return-value]
+
+    def vector(self, out: Output, batch: Batch) -> Float[Tensor, "b d"] | Float[Tensor, "b n d"]:
+        """One vector a text. Raises RecipeError if the backbone gives none and the task has no `pool`."""
+        if self.pool is not None:
+            found = self.pool(self.states(out), one_text_a_row(batch))
+        elif out.pooled is not None:
+            found = out.pooled
+        else:
+            raise RecipeError(
+                f"objective {self.losses[0]!r}: this backbone gives no single vector\n"
+                "  next: give the objective a `pool`: first, last, mean or cls"
+            )
+        return found.unflatten(0, batch.ids.shape[:2]) if batch.ids.ndim == 3 else found
+
+    def finish(self, batch: Batch) -> Batch:
+        batch = trim(batch)
+        return gather_targets(batch) if "labels" in batch else batch
+
+    def predict(self, out: Output, batch: Batch) -> Tensor:
+        """The answers of these rows as numbers, one row each."""
+        raise NotImplementedError
+
+
+TEXT = ("ids", "valid", "segments", "positions", "word_starts", "special", "labels", "allowed")
+"""Fields with one entry a token."""
+
+
+def one_text_a_row(batch: Batch) -> Batch:
+    """Rows of several texts as that many rows: b n t -> b*n t; other batches as they are."""
+    if batch.ids.ndim == 2:
+        return batch
+    return Batch({k: batch[k].flatten(0, 1) for k in TEXT if k in batch and batch[k].ndim == 3})
+
+
+def trim(batch: Batch, *, multiple: int = 8) -> Batch:
+    """Without the columns at the end that are padding in every row, down to a multiple of 8; numpy."""
+    if "valid" not in batch:
+        return batch
+    valid = np.asarray(batch.valid)
+    used = np.flatnonzero(valid.reshape(-1, valid.shape[-1]).any(0))
+    longest = int(used[-1]) + 1 if len(used) else 1
+    width = min(valid.shape[-1], -(-longest // multiple) * multiple)
+    cut: dict[str, Any] = {k: batch[k][..., :width] for k in TEXT if k in batch}
+    if cut["valid"].all():
+        cut["valid"] = None
+    return batch.but(**cut)
