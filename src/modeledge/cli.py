@@ -53,8 +53,9 @@ Out = Annotated[Path, typer.Option(help="Where to write.")]
 
 
 def show(value: Any, *, as_json: bool, text: str) -> None:
-    """Print a result, as JSON or as text."""
-    print(json.dumps(value, indent=1, default=str) if as_json else text)
+    """Print a result, as JSON or as text; one of several processes does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(value, indent=1, default=str) if as_json else text)
 
 
 def table(rows: list[list[Any]], head: list[str]) -> str:

@@ -6,50 +6,56 @@ import socket
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-import torch.nn.functional as F
-from torch import nn
 
-from modeledge.losses.contrastive import symmetric_info_nce
+from modeledge.backbones.dual import Dual
+from modeledge.core import Batch, Facts
 from modeledge.objectives._gather import gather
+from modeledge.objectives.contrast import Contrast
 
 ROWS = 6
-
-
-def towers():
-    torch.manual_seed(0)
-    return nn.ModuleDict({"image": nn.Linear(5, 4), "text": nn.Linear(3, 4)}), nn.Parameter(torch.tensor(1.5))
+FACTS = Facts(vocab=20, special={"pad": 0, "bos": 1, "eos": 2}, words=(3, 20), image=(4, 4, 3))
+COMMON = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2, "join": "pre"}
+TOWERS = {
+    "text": {**COMMON, "pool": "last", "positions": {"kind": "learned", "max": 5}},
+    "image": {**COMMON, "pool": "cls", "positions": "grid", "embedding": {"kind": "patches", "patch": 2, "size": 4}},
+}
 
 
 def inputs():
-    g = torch.Generator().manual_seed(1)
-    return torch.randn(ROWS, 5, generator=g), torch.randn(ROWS, 3, generator=g)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, 20, (ROWS, 5))
+    ids[:, -1] = 2
+    ids[4] = ids[1]  # the same text in both processes
+    same_text = np.array([0, 1, 2, 3, 1, 5])
+    return Batch(image=rng.integers(0, 256, (ROWS, 4, 4, 3), dtype=np.uint8), ids=ids, same_text=same_text)
 
 
-def step(image_in, text_in):
+def step(batch, positives):
     """The summed loss of these rows and the gradient of every parameter."""
-    model, log_scale = towers()
-    image = F.normalize(model["image"](image_in), dim=1)
-    text = F.normalize(model["text"](text_in), dim=1)
-    (all_image, first), (all_text, _) = gather(image), gather(text)
-    places = torch.arange(len(image)) + first
-    loss = symmetric_info_nce(image, text, places, scale=log_scale.exp(), all_left=all_image, all_right=all_text)
+    torch.manual_seed(0)
+    model = Dual(Dual.Config(kind="dual", width=8, towers=TOWERS), FACTS)
+    objective = Contrast(Contrast.Config(kind="contrast", positives=positives), FACTS, model)
+    loss = objective(model, batch.tensors())["contrast"]
     loss.total.backward()
-    return loss, [p.grad for p in (*model.parameters(), log_scale)]
+    return loss, [p.grad for p in (*model.parameters(), *objective.parameters())]
 
 
 def one_of_two(rank, port, folder):
     warnings.simplefilter("ignore")
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    half = slice(rank * ROWS // 2, (rank + 1) * ROWS // 2)
-    loss, grads = step(*(x[half] for x in inputs()))
-    for value in (loss.total.detach(), loss.count, *grads):
-        dist.all_reduce(value)
-    if rank == 0:
-        torch.save([loss.total.detach(), loss.count, *grads], folder / "sums.pt")
+    half = inputs().rows(slice(rank * ROWS // 2, (rank + 1) * ROWS // 2))
+    for positives in ("own", "same"):
+        loss, grads = step(half, positives)
+        sums = [loss.total.detach(), loss.count, *grads]
+        for value in sums:
+            dist.all_reduce(value)
+        if rank == 0:
+            torch.save(sums, folder / f"{positives}.pt")
     dist.destroy_process_group()
 
 
@@ -63,12 +69,13 @@ def free_port():
 @pytest.mark.slow
 def test_two_processes_give_the_loss_and_the_gradients_of_one(tmp_path: Path):
     mp.spawn(one_of_two, args=(free_port(), tmp_path), nprocs=2)
-    total, count, *grads = torch.load(tmp_path / "sums.pt")
-    alone, wanted = step(*inputs())
-    assert count == alone.count == ROWS
-    torch.testing.assert_close(total, alone.total.detach(), atol=1e-6, rtol=1e-6)
-    for got, want in zip(grads, wanted, strict=True):
-        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+    for positives in ("own", "same"):
+        total, count, *grads = torch.load(tmp_path / f"{positives}.pt")
+        alone, wanted = step(inputs(), positives)
+        assert count == alone.count == ROWS
+        torch.testing.assert_close(total, alone.total.detach(), atol=1e-5, rtol=1e-6)
+        for got, want in zip(grads, wanted, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
 
 
 def test_alone_the_rows_are_returned_as_they_are():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -72,10 +73,19 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def replicate(model: nn.Module, ranks: Ranks, *, unused: bool) -> nn.Module:
-    """The model with its gradients averaged over the ranks; unchanged when alone.
+def sum_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks, *, bucket: int = 1 << 22) -> None:
+    """Add up the gradients of all ranks in place, many tensors in one message of about `bucket` numbers.
 
-    unused: some parameters get no gradient in some steps (objectives drawn by turns)."""
+    After the last micro-batch, once a step. Every rank does the same work, so the same parameters have gradients."""
     if ranks.size == 1:
-        return model
-    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused, broadcast_buffers=False)
+        return
+    grads = [p.grad for p in parameters if p.grad is not None]
+    while grads:
+        group, size = [], 0
+        while grads and (not group or size + grads[0].numel() <= bucket):
+            group.append(grads.pop(0))
+            size += group[-1].numel()
+        flat = torch.cat([g.flatten() for g in group])
+        dist.all_reduce(flat)
+        for grad, part in zip(group, flat.split([g.numel() for g in group]), strict=True):
+            grad.copy_(part.view_as(grad))

@@ -29,6 +29,8 @@ def sampled_cross_entropy(
     safe = labels.where(counted, 0)
     true = ((states * weight[safe]).sum(-1) + bias[safe]).float()
     other = torch.addmm(bias[sample], states, weight[sample].T).float() - log_expected[sample]  # m n
-    other = other.masked_fill(sample == safe[:, None], -1e30)  # finite: a sample of nothing but the label keeps a gradient
+    other = other.masked_fill(
+        sample == safe[:, None], -1e30
+    )  # finite: a sample of nothing but the label keeps a gradient
     each = torch.logaddexp(true, other.logsumexp(-1)) - true
     return Sum(torch.where(counted, each, 0.0).sum(), counted.sum())

@@ -43,6 +43,9 @@ class Objective(nn.Module, Part):
         self.facts = facts
         self.losses = self.losses or (config.name or config.kind,)
 
+    def prepare(self, rows: int) -> None:
+        """Told once, before training or loading, how many rows a global batch has (for what is kept a row)."""
+
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """What the model is shown for these rows (numpy, the whole global batch). Default: the rows as they are."""
         return batch

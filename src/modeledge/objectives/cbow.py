@@ -1,7 +1,8 @@
 """CBOW: from the mean of its context, the word.
 
-Source: Mikolov et al., arXiv:1301.3781 §3.1, with negative sampling, arXiv:1310.4546 §2.2; the mean instead of the sum as in the
-released tool and gensim (cbow_mean = 1)."""
+Source: Mikolov et al., arXiv:1301.3781 §3.1, with negative sampling, arXiv:1310.4546 §2.2; the mean instead of the sum as in
+the released tool and gensim (cbow_mean = 1). They give each of n context words the whole gradient of the mean; here it gets
+the n-th part that is its due (Irsoy et al., arXiv:2012.15332)."""
 
 from __future__ import annotations
 

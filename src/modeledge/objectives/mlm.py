@@ -1,7 +1,8 @@
-"""Masked language modelling.
+"""Masked language modelling, under any visibility.
 
-Source: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; n-gram masks: ALBERT,
-arXiv:1909.11942 §4.1. Not here: replaced-token detection (rtd.py), span boundaries."""
+Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; n-gram masks: ALBERT,
+arXiv:1909.11942 §4.1; one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token
+detection (rtd.py), span boundaries."""
 
 from __future__ import annotations
 
@@ -10,29 +11,43 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
+from modeledge.core import Batch, Config, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, entropy, pick
+from modeledge.objectives import Objective, Rule, entropy, own_document, pick
 from modeledge.views.corrupt.mask import choose_count, choose_each, choose_words, replace, word_ids
+from modeledge.visibility.causal import anticausal, causal
+from modeledge.visibility.full import full
+from modeledge.visibility.prefix import prefix
+
+
+class Visible(Config):
+    """Who sees whom while the hidden tokens are predicted.
+
+    rule: everyone, one direction, or both directions in segment A and left to right in B (prefix); segments: the ids
+    that stand for segments A and B under this rule, so that a model of several rules can tell them apart (UniLM)."""
+
+    rule: Literal["full", "causal", "anticausal", "prefix"] = "full"
+    segments: tuple[int, int] | None = None
 
 
 class MaskedLM(Objective):
-    """Hide some tokens, predict them from both sides."""
+    """Hide some tokens, predict them from those that may be seen."""
 
     class Config(Objective.Config):
         """rate: share of ordinary tokens to predict; select: how they are chosen (a fixed count a row, each
-        independently, or whole words); ngrams: longest run of words, drawn with p(n) proportional to 1/n;
-        replace: shares of [MASK] and of random tokens among the chosen; most: at most so many a row;
-        static: so many fixed masks a row, reused over the epochs (0: a new one each time)."""
+        independently, or whole words); ngrams: longest run of tokens or words, drawn with p(n) proportional to 1/n, or
+        the probabilities of runs of 1, 2, ...; replace: shares of [MASK] and of random tokens among the chosen; most: at
+        most so many a row; static: so many fixed masks a row, reused over the epochs (0: a new one each time)."""
 
         rate: float = Field(0.15, gt=0, lt=1)
         select: Literal["count", "each", "words"] = "count"
-        ngrams: int = Field(1, ge=1, le=8)
+        ngrams: int | tuple[float, ...] = 1
         replace: tuple[float, float] = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
         static: int = Field(0, ge=0)
+        visible: Visible = Visible()
         head: Annotated[PartConfig, Slot("heads")] = part("token")
 
     config: Config
@@ -41,6 +56,7 @@ class MaskedLM(Objective):
         super().__init__(config, facts, backbone)
         self.head = build("heads", config.head, facts, backbone)
         self.is_special = facts.is_special()
+        self.lengths = run_lengths(config.ngrams)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids = batch.ids
@@ -52,31 +68,51 @@ class MaskedLM(Objective):
             rng = RowRandom(batch.row * cfg.static + batch.epoch % cfg.static, "static mask")  # type: ignore[assignment]
         chosen = self.choose(batch, maskable, rng)
         hidden, labels = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words, shares=cfg.replace)
-        return batch.but(ids=hidden, labels=labels)
+        return self._arrange(batch.but(ids=hidden, labels=labels))
+
+    def _arrange(self, batch: Batch) -> Batch:
+        cfg = self.config.visible
+        segments = batch.segments if "segments" in batch else np.zeros(batch.ids.shape, np.int8)
+        if cfg.rule == "prefix":
+            first = segments == 0
+            batch = batch.but(prefix=(first & batch.valid if "valid" in batch else first).sum(axis=1))
+        if cfg.segments is not None:
+            batch = batch.but(segments=np.asarray(cfg.segments, np.int8)[segments])
+        return batch
 
     def choose(self, batch: Batch, maskable: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Which tokens are to be predicted: bool b t."""
         cfg = self.config
         if cfg.select == "each":
             return choose_each(maskable, rng, rate=cfg.rate)
-        if cfg.select == "count" and cfg.ngrams == 1:
+        if cfg.select == "count" and self.lengths is None:
             return choose_count(maskable, rng, rate=cfg.rate, most=cfg.most)
-        runs = 1 / np.arange(1, cfg.ngrams + 1) if cfg.ngrams > 1 else None
-        lengths = None if runs is None else runs / runs.sum()
         starts = batch.word_starts if cfg.select == "words" else np.ones_like(maskable)
-        return choose_words(maskable, word_ids(starts), rng, rate=cfg.rate, lengths=lengths)
+        return choose_words(maskable, word_ids(starts), rng, rate=cfg.rate, most=cfg.most, lengths=self.lengths)
+
+    def visible(self, batch: Batch) -> Rule:
+        rules: dict[str, Rule] = {"full": full, "causal": causal, "anticausal": anticausal}
+        name = self.config.visible.rule
+        return own_document(batch, prefix(batch.prefix) if name == "prefix" else rules[name])
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.head(pick(self.states(out), batch)), batch.targets)}
+        return {self.losses[0]: cross_entropy(self.scores(out, batch), batch.targets)}
 
-    def states(self, out: Output) -> Any:
-        """The states the head reads: b t d."""
-        return out.states
+    def scores(self, out: Output, batch: Batch) -> Tensor:
+        """A score for each token of the vocabulary at each target: m v."""
+        return self.head(pick(out.states, batch))  # type: ignore[arg-type]
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
         return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        logits = self.head(pick(self.states(out), batch))
-        return {"accuracy": Sum(accuracy(logits, batch.targets), (batch.targets >= 0).sum())}
+        return {"accuracy": Sum(accuracy(self.scores(out, batch), batch.targets), (batch.targets >= 0).sum())}
+
+
+def run_lengths(ngrams: int | tuple[float, ...]) -> Any:
+    """Probabilities of runs of 1, 2, ... units; None if all runs are single."""
+    if ngrams == 1:
+        return None
+    shares = 1 / np.arange(1, ngrams + 1) if isinstance(ngrams, int) else np.asarray(ngrams)
+    return shares / shares.sum()

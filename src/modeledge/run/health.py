@@ -32,11 +32,13 @@ def judge(records: list[dict[str, Any]], baselines: dict[str, dict[str, float]])
 def _judge(name: str, records: list[dict[str, Any]], baseline: dict[str, float]) -> Verdict:
     train = [float(r["loss"][name]) for r in records if name in r.get("loss", {})]
     held = [float(r["valid"][name]) for r in records if name in r.get("valid", {})]
-    tail = train[-max(1, len(train) // 20) :]
-    now, lowest = median(tail), _lowest(train)
+    now, lowest = median(train[-max(1, len(train) // 20) :]), _lowest(train)
+    now = now if math.isfinite(train[-1]) else math.nan
     if not math.isfinite(now) or now > lowest + max(0.5, 0.1 * abs(lowest)):
         where = "not finite" if not math.isfinite(now) else f"{now:.2f} after a best of {lowest:.2f}"
-        return Verdict(name, "diverged", f"diverged: {where}", "a lower optim.lr, a longer schedule.warmup, loop.clip=1")
+        return Verdict(
+            name, "diverged", f"diverged: {where}", "a lower optim.lr, a longer schedule.warmup, loop.clip=1"
+        )
     loss, which = (held[-1], "held-out") if held else (now, "training")
     if held and held[-1] > min(held) + MARGIN and held[-1] > now + 2 * MARGIN:
         text = f"memorises: held-out loss {held[-1]:.2f}, {min(held):.2f} at its best, training loss {now:.2f}"

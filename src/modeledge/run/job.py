@@ -150,7 +150,8 @@ def _run_stages(
             if folder is not None and ranks.first:
                 named = {"name": job.tree.name, "extends": list(job.tree.chain[1:])}
                 folder.write_recipe(job.tree.keys, {**named, "stages": decided})
-        done = stage.train(known, folder, stop, weights=weights, saved=saved)
+        before = sum(d["steps"] for d in decided[:number])
+        done = stage.train(known, folder, stop, weights=weights, saved=saved, before=before)
         saved, weights = None, checkpoint.own_tensors(done.model)
         if done.result.stopped == "signal":
             return done
@@ -305,6 +306,7 @@ class _Stage:
         *,
         weights: dict[str, torch.Tensor] | None,
         saved: checkpoint.Saved | None,
+        before: int,
     ) -> Done:
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         baselines = {n: o.baselines(self.facts) for n, o in model.each()}
@@ -312,12 +314,12 @@ class _Stage:
             self.take_over(model, weights)
         feed, valid = self.feeds(model, known)
         trainer = self.trainer(model, feed, valid, known, folder)
-        trainer.position.stage = self.number
+        trainer.position.stage, trainer.position.before = self.number, before
         if folder is not None and saved is not None:
             check_identity(saved.state["identity"], trainer.identity, folder.path)
             trainer.restore(saved)
         if folder is not None and self.ranks.first:
-            folder.cut_log(trainer.position.step) if saved or self.job.resume else None
+            folder.cut_log(trainer.position.overall) if saved or self.job.resume else None
             extra = {
                 "device": str(self.device),
                 "threads": torch.get_num_threads(),

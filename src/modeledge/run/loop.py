@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modeledge.core import RunError, find, seed_of
 from modeledge.engine.device import compute_in, scaler
-from modeledge.engine.processes import ALONE, Ranks, replicate
+from modeledge.engine.processes import ALONE, Ranks, sum_gradients
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
 from modeledge.run.evaluate import evaluate
@@ -30,17 +30,24 @@ from modeledge.run.signals import Stop
 
 @dataclass
 class Position:
-    """Where a run stands: what a checkpoint needs besides tensors."""
+    """Where a run stands: what a checkpoint needs besides tensors. `step` counts within the stage, `before` are the
+    steps of earlier stages."""
 
     step: int = 0
+    before: int = 0
     tokens: int = 0
     seconds: float = 0.0
     skipped: int = 0
     skipped_in_row: int = 0
-    best: float = math.inf
+    best: float | None = None
     best_step: int | None = None
     worse_in_row: int = 0
     stage: int = 0
+
+    @property
+    def overall(self) -> int:
+        """Steps since the run began: what checkpoints and metrics are named by."""
+        return self.before + self.step
 
 
 @dataclass
@@ -82,8 +89,7 @@ class Trainer:
         self.scaler = scaler(precision, device)
         self.position = Position()
         self.total = recipe.loop.steps
-        whole = replicate(model, ranks, unused=recipe.mix.kind != "sum" or len(recipe.objectives) > 1)
-        self.net: Callable[..., Any] = torch.compile(whole) if recipe.loop.compile else whole  # type: ignore[assignment]
+        self.net: Callable[..., Any] = torch.compile(model) if recipe.loop.compile else model  # type: ignore[assignment]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     # -- one step ---------------------------------------------------------------------------------------------------
@@ -117,33 +123,25 @@ class Trainer:
     def backward(self, step: Step) -> dict[str, Tensor]:
         """Accumulate the gradient of the step's loss; the summed losses over all ranks, by name."""
         totals: dict[str, Tensor] = {}
-        passes = [(work.names, micro) for work in step.works for micro in work.micros]
-        for i, (names, micro) in enumerate(passes):
-            last = i == len(passes) - 1
-            with compute_in(self.precision, self.device), self._local_until(last):
+        for names, micro in [(work.names, micro) for work in step.works for micro in work.micros]:
+            with compute_in(self.precision, self.device):
                 sums = self.net(names, micro.tensors(self.device))
                 loss = self.combine(names, sums, step)
             self.scaler.scale(loss).backward()
             for name, value in sums.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
-        if self.ranks.size > 1:
-            for name in sorted(totals):
-                self.ranks.sum(totals[name])
+        sum_gradients(self.parameters, self.ranks)
+        for name in sorted(totals):
+            self.ranks.sum(totals[name])
         return totals
 
     def combine(self, names: tuple[str, ...], sums: dict[str, Any], step: Step) -> Tensor:
-        """weight x total / global count, summed; times the ranks, because their gradients are averaged."""
+        """weight x total / global count, summed."""
         weights: dict[str, float] = {}
         for name in names:
             weights |= self.model.objectives[name].weights(step.number, self.total)  # type: ignore[operator]
-        parts = [sums[k].total * (weights[k] * self.ranks.size / max(step.counts[k], 1)) for k in sums]
+        parts = [sums[k].total * (weights[k] / max(step.counts[k], 1)) for k in sums]
         return torch.stack(parts).sum()
-
-    def _local_until(self, last: bool) -> Any:
-        import contextlib
-
-        no_sync = getattr(self.net, "no_sync", None)
-        return no_sync() if no_sync is not None and not last else contextlib.nullcontext()
 
     def refuse(self, step: Step, means: dict[str, float], norm: float) -> None:
         """A step whose numbers are not finite: stop, or skip it, as the recipe says; say where it came from."""
@@ -195,8 +193,9 @@ class Trainer:
                 valid, worse = self.judge(stop)
                 mark = time.perf_counter()
                 why = "patience" if worse else ""
-            if asked or why or self._due(loop.save.every) or position.step == self.total:
-                self.save()
+            last = bool(asked or why) or position.step == self.total
+            if last or self._due(loop.save.every):
+                self.save(must=last)
             if asked or why:
                 why = why or "signal"
                 break
@@ -215,7 +214,7 @@ class Trainer:
         p = self.position
         self.progress.update(p.step, {**means, "lr": lr}, tokens_per_second=rate)
         if self.folder and self.ranks.first:
-            record = {"step": p.step, "stage": p.stage, "loss": means, "lr": lr, "norm": norm}
+            record = {"step": p.overall, "stage": p.stage, "loss": means, "lr": lr, "norm": norm}
             self.folder.log(
                 {**record, "tokens": p.tokens, "tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
             )
@@ -237,14 +236,14 @@ class Trainer:
         if not figures:
             return {}, False
         score = sum(v for k, v in figures.items() if k in self.feed_losses())
-        if score < p.best:
-            p.best, p.best_step, p.worse_in_row = score, p.step, 0
+        if p.best is None or score < p.best:
+            p.best, p.best_step, p.worse_in_row = score, p.overall, 0
             if loop.evaluate.patience and self.folder:
-                self.save()
+                self.save(must=False)
         else:
             p.worse_in_row += 1
         if self.folder and self.ranks.first:
-            self.folder.log({"step": p.step, "stage": p.stage, "valid": figures})
+            self.folder.log({"step": p.overall, "stage": p.stage, "valid": figures})
         self.progress.say(f"step {p.step}  held out: " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
         return figures, bool(loop.evaluate.patience and p.worse_in_row >= loop.evaluate.patience)
 
@@ -252,15 +251,27 @@ class Trainer:
         """The names of all losses."""
         return {loss for _, o in self.model.each() for loss in o.losses}
 
-    def save(self) -> None:
-        """A checkpoint of this position (the first rank writes), then the old ones are rotated."""
+    def save(self, *, must: bool) -> None:
+        """A checkpoint of this position (the first rank writes), then the old ones are rotated.
+
+        must: a failure ends the run; otherwise it is said, and training goes on with the older checkpoints intact."""
         if self.folder is None:
             return
+        problem: RunError | None = None
         if self.ranks.first:
             state = {"position": self.position.__dict__, "identity": self.identity, "scaler": self.scaler.state_dict()}
-            checkpoint.save(self.folder.checkpoints, self.position.step, self.model, self.optimizer, state)
-            checkpoint.rotate(self.folder.checkpoints, keep=self.recipe.loop.save.keep, best=self.position.best_step)
-        self.ranks.wait()
+            try:
+                checkpoint.save(self.folder.checkpoints, self.position.overall, self.model, self.optimizer, state)
+                checkpoint.rotate(
+                    self.folder.checkpoints, keep=self.recipe.loop.save.keep, best=self.position.best_step
+                )
+            except RunError as error:
+                problem = error
+        if self.ranks.any(problem is not None):
+            problem = problem or RunError(f"step {self.position.step}: the first process could not save")
+            if must:
+                raise problem
+            self.progress.say(f"not saved, training goes on: {problem}")
 
     def restore(self, saved: checkpoint.Saved) -> None:
         """Go on from a checkpoint."""

@@ -6,11 +6,12 @@ import io
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 POINTS = 600
 INK, ACCENT, SECOND, FAINT = "#24292f", "#1f5fa8", "#c2571a", "#8c959f"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "modeledge",
     "font.size": 10,
@@ -49,16 +50,16 @@ def draw_loss(name: str, train: Series, held: Series, baselines: dict[str, float
         axes.plot(shown.steps, smooth(shown.values), color=ACCENT, linewidth=1.8, label="training")
         if held.steps:
             axes.plot(held.steps, held.values, "o-", color=SECOND, markersize=4, linewidth=1.2, label="held out")
-        for word, value in baselines.items():
-            axes.axhline(value, color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
+        for value, label in _labels(baselines, within=0.04 * _reach(axes, baselines)):
             axes.annotate(
-                f"{word} {value:.2f}", (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                label, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
                 textcoords="offset points", ha="right", va="bottom", color=FAINT, fontsize=9,
             )  # fmt: skip
+            axes.axhline(value, color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
         axes.set_ylabel("nats per target")
         axes.set_xlabel("step")
         axes.set_title(name, loc="left", fontsize=11)
-        axes.legend(frameon=False, fontsize=9, loc="upper right", bbox_to_anchor=(1, 0.93))
+        axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
 
     return _svg(paint, f"{name}: training and held-out loss over steps", size=(5.6, 3.3))
 
@@ -95,23 +96,40 @@ def draw_comparison(metric: str, rows: Sequence[dict[str, Any]], chance: float |
         axes.set_xlabel(metric)
         axes.grid(visible=False, axis="y")
 
-    return _svg(paint, f"{metric} of each contender with its interval", size=(7.4, 0.9 + 0.45 * len(rows)))
+    return _svg(paint, f"{metric} of each contender with its interval", size=(10, 0.9 + 0.4 * len(rows)))
 
 
 def thin(series: Series) -> Series:
     """At most so many points that a page stays small; the last is kept."""
     stride = -(-len(series.steps) // POINTS) or 1
-    keep = sorted({*range(0, len(series.steps), stride), *([len(series.steps) - 1] if series.steps else [])})
+    keep = list(range(0, len(series.steps), stride))
+    if keep and keep[-1] != len(series.steps) - 1:
+        keep.append(len(series.steps) - 1)
     return Series([series.steps[i] for i in keep], [series.values[i] for i in keep])
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Exponential mean over about a fortieth of the curve, corrected for its start."""
-    keep = 1 - 1 / max(1.0, len(values) / 40)
-    out, total, weight = [], 0.0, 0.0
-    for value in values:
-        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
-        out.append(total / weight)
+    """Mean over a centred window of about a thirtieth of the curve, smaller towards its ends."""
+    sums = [0.0, *accumulate(values)]
+    half, n = len(values) // 60, len(values)
+    reach = [min(half, i, n - 1 - i) for i in range(n)]
+    return [(sums[i + r + 1] - sums[i - r]) / (2 * r + 1) for i, r in enumerate(reach)]
+
+
+def _reach(axes: Any, baselines: dict[str, float]) -> float:
+    """How far the y axis will reach once the baselines are in it."""
+    ends = [*axes.get_ylim(), *baselines.values()]
+    return max(ends) - min(ends)
+
+
+def _labels(baselines: dict[str, float], *, within: float) -> list[tuple[float, str]]:
+    """(height, text) of each baseline; those too close to tell apart share one."""
+    out: list[tuple[float, str]] = []
+    for word, value in sorted(baselines.items(), key=lambda item: item[1]):
+        text = f"{word} {value:.2f}"
+        if out and value - out[-1][0] < within:
+            text = f"{out.pop()[1]}, {text}"
+        out.append((value, text))
     return out
 
 

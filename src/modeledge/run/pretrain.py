@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modeledge.engine.processes import join
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run.budget import parse_budget
@@ -84,8 +85,13 @@ def pretrain(
     amount = parse_budget(budget) if budget else None
     paths = stores_for(checked, data)
     weights = own_tensors(load_model(Path(init)).model) if init is not None else None
-    progress = make_progress(quiet=quiet)
+    ranks = join()
+    progress = make_progress(quiet=quiet or not ranks.first)
+    if not ranks.first:
+        ranks.wait()  # the first process makes the stores, the others open them
     stores = {n: open_or_make(p, checked, n, cache=out / "stores" / n, progress=progress) for n, p in paths.items()}
+    if ranks.first:
+        ranks.wait()
     job = Job(tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress)
     job.history["data"] = {n: str(p) for n, p in paths.items()}
     return Outcome(run_job(job), out)

@@ -113,7 +113,9 @@ def page(run: Run) -> str:
     ]
     body = "\n".join(p for p in parts if p)
     head = f'<meta charset="utf-8"><title>{escape(run.name)}</title><meta name="viewport" content="width=device-width">'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -226,24 +228,26 @@ def _samples(told: list[dict[str, Any]] | None) -> str:
     return f"<h2>Filled masks</h2><table>{top}{''.join(rows)}</table>"
 
 
-def _diff_table(left: str, run: Run) -> str:
+def _changes(left: str, right: Tree, *, title: str) -> str:
+    """A titled table of what the right recipe does differently from the shipped recipe `left`."""
     try:
-        rows = diff(resolve(left), Tree(run.name, run.keys))
-    except RecipeError:
+        rows = diff(resolve(left), right)
+    except RecipeError:  # the run is older or newer than the recipe
         return ""
-    if not rows:
-        return f"<p>Exactly <code>{escape(left)}</code>.</p>"
-    return table(["key", left, "this run"], [[p, brief(a), brief(b)] for p, a, b in rows])
+    body = table(["key", left, right.name], [[p, brief(a), brief(b)] for p, a, b in rows]) if rows else "<p>nothing</p>"
+    return f"<p>{escape(title)}</p>{body}"
 
 
 def _recipe(run: Run) -> str:
     parts = ["<h2>Recipe</h2>"]
-    if run.name in shipped():
-        parts.append(f"<p>What size and overrides change in <code>{escape(run.name)}</code>:</p>")
-        parts.append(_diff_table(run.name, run))
-    if run.parents and run.parents[0] in shipped():
-        parent = run.parents[0]
-        parts.append(f"<p>This run beside its parent <code>{escape(parent)}</code>:</p>{_diff_table(parent, run)}")
+    known, here = shipped(), Tree("this run", run.keys)
+    parent = run.parents[0] if run.parents and run.parents[0] in known else None
+    if run.name in known:
+        if parent:
+            parts.append(_changes(parent, resolve(run.name), title=f"What {run.name} changes in {parent}:"))
+        parts.append(_changes(run.name, here, title=f"What this run's size and overrides change in {run.name}:"))
+    elif parent:
+        parts.append(_changes(parent, here, title=f"What this run changes in {parent}:"))
     keys = {k: v for k, v in run.keys.items() if k != "sizes"}
     text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True, width=100)
     parts.append(f"<details><summary>the whole recipe, resolved</summary><pre>{escape(text)}</pre></details>")

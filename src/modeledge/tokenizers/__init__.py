@@ -58,6 +58,16 @@ class EncodedWords(NamedTuple):
     words: np.ndarray
 
 
+class Frame(NamedTuple):
+    """Special ids around one text (before, after) or two (before, between, after), and the segment of each of these
+    places: before, first text, between, second text, after."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    segments: tuple[int, int, int, int, int]
+
+
 class Tokenizer(Part):
     """Text to ids and back. Trained by `train`, or restored by `load_tokenizer`.
 
@@ -203,6 +213,20 @@ class Tokenizer(Part):
         """SHA-256 of the kind and of every token with its id: the same exactly if ids mean the same."""
         lines = [self.kind, *(json.dumps([i, token]) for i, token in enumerate(self.pieces.tokens))]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def frame(self, *, pair: bool = False) -> Frame:
+        """What the family puts around one text, or around and between two; nothing but eos where it has no template."""
+        made = self.inner.encode("a", "a" if pair else None)
+        owner = [-1 if s is None else s for s in made.sequence_ids]
+        own = [[i for i, s in enumerate(owner) if s == which] for which in range(1 + pair)]
+        if len(own[0]) == len(made.ids) - len(own[-1]) * pair or not all(own):
+            end = tuple(self.special[r] for r in ("eos", "sep") if r in self.special)[:1]
+            return Frame((), end if pair else (), end, (0, 0, 0, 0, 0))
+        cuts = [own[0][0], own[0][-1] + 1, own[-1][0], own[-1][-1] + 1]
+        types = made.type_ids
+        before, between, after = made.ids[: cuts[0]], made.ids[cuts[1] : cuts[2]], made.ids[cuts[3] :]
+        places = (0, cuts[0], cuts[1], cuts[2], min(cuts[3], len(types) - 1))
+        return Frame(tuple(before), tuple(between), tuple(after), tuple(types[p] for p in places))
 
     # ---- use ----
 

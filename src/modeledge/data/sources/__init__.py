@@ -28,6 +28,8 @@ class Source(Part):
         sampling: float = Field(1.0, ge=0, le=1)
 
     ordered = False
+    reads = "text"
+    """What kind of data it reads, in the words of `prepare`: text, images, pairs, parallel; or `table`, which needs none."""
 
     def __init__(self, config: Any, store: Any, facts: Facts, split: str = "train"):
         self.config, self.facts, self.split = config, facts, split
@@ -57,9 +59,9 @@ class Source(Part):
         if self.count < 1:
             raise DataError(
                 f"{self.store.path}: too little data for a single row of {self.config.kind or 'this source'}"
-                f" of length {self.config.length}\n  next: a shorter length, or more text"
+                f" \n  next: a shorter length, or more data"
             )
-        if self.config.sampling < 1 and documents is not None:
+        if documents is not None and self.config.sampling < 1:
             if "lang" not in self.store:
                 raise DataError(f"{self.store.path}: sampling by language needs a column `lang`; prepare with --lang")
             self.languages = Languages(self.store["lang"][documents], self.config.sampling)

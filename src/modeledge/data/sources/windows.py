@@ -42,7 +42,9 @@ class Windows(Source):
         self.tokens = self.store["tokens"]
         self.ends = np.asarray(self.store.offsets("tokens"))[1:]
         if facts.counts is None:
-            raise DataError(f"{self.store.path}: subsampling needs the counts of the training words, and there are none")
+            raise DataError(
+                f"{self.store.path}: subsampling needs the counts of the training words, and there are none"
+            )
         ordinary = np.where(facts.is_special(), 0.0, facts.counts)
         self.rates = keep_rates(ordinary, sample=config.sample, formula=config.keep)
         self.number(-(-len(self.tokens) // config.length))

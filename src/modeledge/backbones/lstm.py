@@ -1,0 +1,133 @@
+"""Stacks of LSTM layers over one input: one reads forwards, the other, if there is one, backwards.
+
+Sources: ELMo, arXiv:1802.05365 §3.1 and its released training code (projection, bounds, each layer above the first adds its
+input). The stacks share nothing but the embedding; a place's forward state knows nothing of what follows, its backward state
+nothing of what came before. Not here: weight drop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from modeledge.backbones._recurrence import Recurrence
+from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, find, part
+from modeledge.layers import Sizes
+from modeledge.layers.attention import Keep
+from modeledge.visibility import Seen
+
+
+class OneWay(NamedTuple):
+    """What a head needs to know of one direction: the width of its states and the token table, if there is one."""
+
+    width: int
+    embed: nn.Module | None
+
+
+class LSTM(nn.Module, Part):
+    """Named intermediates, all `width` wide: `embedding` (the input, repeated for each direction) and `blocks.1`, the states
+    after a layer; of two directions the forward half stands first.
+
+    `memory` is what the forward stack goes on from, one tensor b (width + cell) a layer, and `Output.memory` what it ends
+    with; the backward stack always begins anew: what it would go on from has not been read yet."""
+
+    class Config(PartConfig):
+        """width: of one direction's states; cell: of the cells (default: the width, without a projection); directions:
+        one stack or two; clip: bound on cells and projections (0: none); skip: what layers above the first add to their
+        output; dropout: on the input of every layer and on the last states."""
+
+        width: int = Field(512, ge=1)
+        cell: int | None = Field(None, ge=1)
+        layers: int = Field(2, ge=1)
+        directions: Literal["forward", "both"] = "both"
+        clip: float = Field(0.0, ge=0)
+        skip: Literal["input", "none"] = "input"
+        dropout: float = Field(0.0, ge=0, lt=1)
+        embedding: Annotated[PartConfig, Slot("layers.embeddings")] = part("chars")
+
+    def __init__(self, config: Config, facts: Facts):
+        super().__init__()
+        ways = 2 if config.directions == "both" else 1
+        self.config, self.width = config, config.width * ways
+        sizes = Sizes(width=config.width, heads=1, head_width=config.width, layers=config.layers, dropout=0.0)
+        self.embedding = build("layers.embeddings", config.embedding, facts, sizes)
+        none = find("layers.positions", "none")
+        self.positions = none(none.Config(kind="none"), sizes)  # the order is told by reading
+        cell = config.cell or config.width
+        self.stacks = nn.ModuleList(
+            nn.ModuleList(
+                Recurrence(config.width, cell=cell, out=config.width, clip=config.clip) for _ in range(config.layers)
+            )
+            for _ in range(ways)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def embed(self) -> nn.Module | None:
+        """The token table; None where words are read by their characters."""
+        return self.embedding.word
+
+    @property
+    def memory_width(self) -> int:
+        """Of what a layer remembers: its output and its cell."""
+        return self.config.width + (self.config.cell or self.config.width)
+
+    @property
+    def one_way(self) -> OneWay:
+        """A direction by itself, for heads that serve both."""
+        return OneWay(self.config.width, self.embed)
+
+    def forward(
+        self,
+        batch: Batch,
+        seen: Seen | None = None,
+        *,
+        keep: Collection[str] = (),
+        cache: object | None = None,
+        memory: Sequence[Float[Tensor, "b m"]] | None = None,
+    ) -> Output:
+        """States of every place (b t width); zeros at padding. Who sees whom is fixed by the directions, not by `seen`."""
+        x = self.embedding(batch, self.positions, self.embedding.places(batch, 0))
+        valid = batch["valid"] if "valid" in batch else None
+        states, ends = self.read(self.stacks[0], x, memory)
+        layers = [x, *states]
+        if len(self.stacks) == 2:
+            back = None if valid is None else mirror(valid)
+            states, _ = self.read(self.stacks[1], turn(x, back), None)
+            behind = [x, *(turn(y, back) for y in states)]
+            layers = [torch.cat(both, -1) for both in zip(layers, behind, strict=True)]
+        if valid is not None:
+            layers = [y * valid[..., None] for y in layers]
+        kept = Keep(keep)
+        for name, y in zip(("embedding", *(f"blocks.{i}" for i in range(self.config.layers))), layers, strict=True):
+            kept(name, y)
+        return Output(self.dropout(layers[-1]), kept=kept.found, memory=ends)
+
+    def read(
+        self, stack: Iterable[nn.Module], x: Float[Tensor, "b t d"], memory: Sequence[Tensor] | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The states after each layer of a stack, and what each layer remembers at the end (b width + cell)."""
+        states, ends = [], []
+        for i, layer in enumerate(stack):
+            x = self.dropout(x)
+            y, end = layer(x, None if memory is None else memory[i].tensor_split([self.config.width], -1))
+            x = y + x if i and self.config.skip == "input" else y
+            states.append(x)
+            ends.append(torch.cat(end, -1))
+        return states, ends
+
+
+def mirror(valid: Tensor) -> Int[Tensor, "b t"]:
+    """For each place the place it has when the row's valid tokens are read backwards; padding stays where it is."""
+    place = torch.arange(valid.shape[1], device=valid.device)
+    last = valid.sum(1, keepdim=True) - 1
+    return torch.where(place <= last, last - place, place)
+
+
+def turn(x: Float[Tensor, "b t d"], back: Int[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
+    """The row backwards, and backwards again."""
+    return x.flip(1) if back is None else x.take_along_dim(back[..., None], 1)

@@ -1,0 +1,173 @@
+"""Rows of a labelled table, encoded and held in memory: what downstream tasks are trained and judged on.
+
+Sources: the input forms of BERT, arXiv:1810.04805 §4, and of the tokenizer's own template. Not here: what the labels are used
+for (objectives), prepared stores (the other sources)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int
+from pydantic import Field
+
+from modeledge.core import IGNORE, Batch, DataError, Facts, InputError, PartConfig, keyed, nearest
+from modeledge.data.readers import Record, Wanted
+from modeledge.data.sources import Source
+from modeledge.data.sources._rows import Rows
+from modeledge.data.sources._table_forms import FORMS, Encoded, Reader, options_of, wanted_columns
+from modeledge.data.tables import Table
+
+_SLICE = 1024
+_FILLS = {"special": 1, "word_starts": 1, "labels": IGNORE, "words": -1, "passage_spans": -1}
+
+
+class LabelledTable(Source):
+    """Fields by form, each with `row` [b], the number of the table's row:
+
+    text      ids b t of one text or of a pair, `segments` where the family has them; `label` [b]
+    separate  ids b 2 t, each text by itself; `label` [b]
+    choice    ids b n t, the context with each option; `label` [b], the number of the right one
+    words     ids b t, `labels` b t on the first token of each word, `words` b t
+    span      ids b t of a question and a window of its passage, `begins` and `ends` [b] (0: not in this window),
+              `passage_spans` b t 2, characters of the passage; several rows may come from one question
+    generate  ids b t, `target_ids` b u with an end token, `target_valid` b u"""
+
+    class Config(PartConfig):
+        """length: tokens a row; text, second: columns (span: question and passage); label: the column of classes,
+        numbers, tags, answers or target texts; target: what it holds (none: there is none, e.g. to predict);
+        choices: columns of the options, or one column with a list of them; stride: tokens two windows share;
+        labels: names of the classes (default: those of the training rows, sorted); limit: only so many rows, drawn
+        with `seed`."""
+
+        length: int = Field(128, ge=8, le=1 << 16)
+        form: Literal["text", "separate", "choice", "words", "span", "generate"] = "text"
+        target: Literal["class", "number", "none"] = "class"
+        text: str = "text"
+        second: str | None = None
+        label: str = "label"
+        choices: tuple[str, ...] = ()
+        stride: int = Field(64, ge=0)
+        labels: tuple[str, ...] | None = None
+        limit: int | None = Field(None, ge=1)
+        seed: int = 0
+
+    reads = "table"
+
+    def __init__(self, config: Config, store: Table, facts: Facts, split: str = "train"):
+        super().__init__(config, store, facts, split)
+        if facts.tokenizer is None:
+            raise InputError(f"{store.path}: reading a table of texts needs the model's tokenizer")
+        records = self._read(self.store)
+        self.labels = self._label_names(records)
+        self.numbers = {name: i for i, name in enumerate(self.labels)}
+        kept = np.arange(len(records))
+        if config.limit is not None and split == "train":
+            kept = np.sort(keyed(config.seed, "limit").permutation(len(records))[: config.limit])
+        self.row = kept
+        self.records = [records[i] for i in kept]
+        parts = [self._encode(first) for first in range(0, len(self.records), _SLICE)]
+        self.table = Rows([r for p in parts for r in p.rows], _FILLS | {"ids": facts.pad})
+        self.targets = Rows([r for p in parts for r in p.targets], {"ids": facts.pad})
+        owners = [o + n * _SLICE for n, p in enumerate(parts) for o in p.owners]
+        self.owner: Int[np.ndarray, " n"] = np.array(owners, np.int64)
+        names = parts[0].extra
+        self.extra = {name: np.array([v for p in parts for v in p.extra[name]], np.int64) for name in names}
+        self.truncated = sum(p.truncated for p in parts)
+        self.label = self._label_column()
+        self.number(len(self.owner))
+
+    def _read(self, table: Table) -> list[Record]:
+        columns, optional = wanted_columns(self.config)
+        return table.read(Wanted(columns, optional=optional))
+
+    def _encode(self, first: int) -> Encoded:
+        reader = Reader(self.config, self.facts.tokenizer, self.class_number)
+        return FORMS[self.config.form](reader, self.records[first : first + _SLICE])
+
+    def _label_names(self, records: list[Record]) -> list[str]:
+        cfg = self.config
+        if cfg.target != "class" or cfg.form in ("choice", "span", "generate"):
+            return []
+        if cfg.labels is not None:
+            return list(cfg.labels)
+        train = self.store.train
+        rows = records if train is None else self._read(train)
+        found = [r.value[cfg.label] for r in rows]
+        values = {tag for tags in found for tag in tags} if cfg.form == "words" else set(found)
+        return [str(v) for v in sorted(values, key=_order)]
+
+    def class_number(self, record: Record, name: Any) -> int:
+        """The number of a class. Raises DataError for one that does not occur in the training rows."""
+        number = self.numbers.get(str(name))
+        if number is None:
+            close = nearest(str(name), self.labels)
+            raise DataError(
+                f"{record.file}:{record.line}: the label {str(name)!r} does not occur in training"
+                + (f"; did they mean {close!r}?" if close else "")
+                + f"\n  known: {', '.join(self.labels[:20])}"
+            )
+        return number
+
+    def _label_column(self) -> np.ndarray | None:
+        cfg = self.config
+        if cfg.target == "none" or cfg.form in ("words", "span", "generate"):
+            return None
+        if cfg.form == "choice":
+            values = [r.value[cfg.label] for r in self.records]
+            one_based = 0 not in {_number(v) for v in values}
+            return np.array([_option(r, cfg, one_based) for r in self.records], np.int64)
+        if cfg.target == "number":
+            return np.array([_float(r, cfg.label) for r in self.records], np.float32)
+        return np.array([self.class_number(r, r.value[cfg.label]) for r in self.records], np.int64)
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+        owner, length = self.owner[index], self.config.length
+        texts = len(self.table) // max(len(self.owner), 1)  # choice and separate have several a row
+        if self.config.form in ("choice", "separate"):
+            inner = (index[:, None] * texts + np.arange(texts)).reshape(-1)
+            batch = self.table.pad(inner, length)
+            batch = Batch({k: v.reshape(len(index), texts, *v.shape[1:]) for k, v in batch.items()})
+        else:
+            batch = self.table.pad(index, length)
+        if len(self.targets):
+            target = self.targets.pad(index, int(self.targets.sizes[index].max()))
+            batch |= {"target_ids": target.ids, "target_valid": target.get("valid", np.ones(target.ids.shape, bool))}
+        if self.label is not None:
+            batch["label"] = self.label[owner]
+        return Batch(batch | {name: values[index] for name, values in self.extra.items()} | {"row": self.row[owner]})
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _order(value: Any) -> tuple[float, str]:
+    number = _number(value)
+    return (float("inf") if number is None else number, str(value))
+
+
+def _float(record: Record, column: str) -> float:
+    try:
+        return float(record.value[column])
+    except (TypeError, ValueError):
+        found = record.value[column]
+        raise DataError(f"{record.file}:{record.line}: field {column!r}: expected a number, found {found!r}") from None
+
+
+def _option(record: Record, config: Any, one_based: bool) -> int:
+    """Which option is right: by number (from 0, or from 1 if no row says 0), by the column's name, or by letter."""
+    value, options = record.value[config.label], options_of(record, config)
+    number = _number(value)
+    if number is None:
+        names = [name.lower() for name in config.choices]
+        text = str(value).lower()
+        number = names.index(text) if text in names else "abcdefghij".find(text) if len(text) == 1 else -1
+    elif one_based:
+        number -= 1
+    if not 0 <= number < len(options):
+        raise DataError(f"{record.file}:{record.line}: field {config.label!r}: {value!r} names none of {len(options)} options")
+    return number

@@ -1,0 +1,195 @@
+"""The base of a model type: its tables of names and settings, and what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modeledge.core import Batch, Facts, InputError, Output, Part, PartConfig, build, find
+from modeledge.interop._names import Move, Names, expand, to_ours, to_theirs
+from modeledge.interop._settings import Key, complete, differences, place, put, read, write
+from modeledge.visibility import Seen, see
+from modeledge.visibility.full import full
+from modeledge.visibility.valid import valid
+
+FREE = ("init", "embedding.pixels")
+"""Settings of a backbone that mean nothing to a trained model's tensors, or that their configuration does not hold."""
+
+
+class Port(Part):
+    """One Hugging Face `model_type`, which is the name of the file.
+
+    keys      settings of the backbone
+    same      settings that every model of the type has
+    body      names of the backbone's tensors, without what is optional
+    parts     names of what a folder may have besides: the pooler, and heads by the kind of their objective
+    prefix    of the backbone's names in a model with heads
+    twins     names that repeat a tensor under another name, and the name it repeats
+    classes   (parts, class) from most to least parts; the class written as `architectures`"""
+
+    keys: tuple[Key, ...] = ()
+    same: Mapping[str, Any] = {}
+    body: Names = {}
+    parts: Mapping[str, Names] = {}
+    prefix: str = ""
+    twins: Mapping[str, str] = {}
+    classes: Sequence[tuple[set[str], str]] = ()
+    ignored: tuple[str, ...] = ("position_ids", "token_type_ids", "num_batches_tracked")
+
+    def __init__(self, config: PartConfig | None = None):
+        self.type = type(self).__module__.rsplit(".", 1)[-1]
+
+    # -- from a Hugging Face folder
+
+    def settings(self, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        """The recipe's `backbone` and `objectives` and the `facts` that this configuration and these parts mean."""
+        backbone = read(self.keys, config, where=f"config.json ({self.type})")
+        for path, value in self.same.items():
+            put(backbone, path, value)
+        self.adjust(backbone, config, parts)
+        heads = [self.objective(p, config) for p in self.parts if p in parts and p != "pool"]
+        special = {role: config.get(f"{role}_token_id") for role in ("pad", "bos", "eos")}
+        facts = {"vocab": config.get("vocab_size", 0), "special": {k: v for k, v in special.items() if v is not None}}
+        if "id2label" in config:
+            names = {int(i): name for i, name in config["id2label"].items()}
+            facts["labels"] = {"label": [names[i] for i in sorted(names)]}
+        return {"backbone": backbone, "objectives": heads, "facts": facts}
+
+    def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
+        """The last touch on the backbone's settings: what a table cannot say. Raises InputError for what we lack."""
+
+    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The objective whose head the part is."""
+        return {"kind": part}
+
+    def state(self, settings: Mapping[str, Any], parts: set[str], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our tensors from theirs."""
+        return to_ours(self.table(settings["backbone"], parts), theirs)
+
+    def clean(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The folder's tensors under the names the table has: old spellings, buffers and repetitions are gone."""
+        out: dict[str, Tensor] = {}
+        for name, tensor in theirs.items():
+            if name.endswith(self.ignored):
+                continue
+            name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+            out[name] = tensor
+        heads = [n for names in self.parts.values() for n in names if not n.startswith(self.prefix)]
+        if self.prefix and not any(n.startswith(self.prefix) for n in out):
+            out = {n if n in heads else self.prefix + n: t for n, t in out.items()}
+        for twin, original in self.twins.items():
+            if twin in out and original in out and torch.equal(out[twin], out[original]):
+                del out[twin]
+        return out
+
+    def found(self, theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> set[str]:
+        """Which of the optional parts the folder has."""
+        return {part for part, names in self.parts.items() if any(n in theirs for n in names)}
+
+    # -- to a Hugging Face folder
+
+    def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """config.json of a model with this (completed) backbone and these parts."""
+        out = {"model_type": self.type, "architectures": [self.class_of(parts)], "dtype": "float32"}
+        out |= write(self.keys, backbone)
+        if facts.get("vocab"):
+            out["vocab_size"] = facts["vocab"]
+        for role in ("pad", "bos", "eos"):
+            if role in facts.get("special", {}):
+                out[f"{role}_token_id"] = facts["special"][role]
+        names = (facts.get("labels") or {}).get("label")
+        if names and parts & LABELLED:
+            out["id2label"] = {str(i): name for i, name in enumerate(names)}
+            out["label2id"] = {name: i for i, name in enumerate(names)}
+        return out
+
+    def class_of(self, parts: set[str]) -> str:
+        """The class of transformers that has these parts. Raises InputError if there is none."""
+        for wanted, name in self.classes:
+            if parts - {"pool"} == wanted - {"pool"}:
+                return name
+        raise InputError(f"{self.type}: no class of transformers has these heads together: {', '.join(sorted(parts))}")
+
+    def tensors(self, backbone: Mapping[str, Any], parts: set[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors from ours."""
+        return to_theirs(self.table(backbone, parts), ours)
+
+    # -- both
+
+    def table(self, backbone: Mapping[str, Any], parts: set[str]) -> dict[str, Move]:
+        """Every name of a model with this backbone and these parts."""
+        names = dict(self.body)
+        for part in self.parts:
+            if part in parts:
+                names.update(self.parts[part])
+        return expand(names, self.layers(backbone))
+
+    def layers(self, backbone: Mapping[str, Any]) -> int | list[tuple[int, int]]:
+        """How `{i}` runs."""
+        return backbone["layers"]
+
+    # -- the same batch through both
+
+    def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
+        """A small random batch whose second row is shorter."""
+        length = max(2, min(16, (place(backbone, "positions.max") or 16) - (place(backbone, "positions.offset") or 0)))
+        pad = facts.get("special", {}).get("pad", 0)
+        ids = torch.randint(0, facts["vocab"], (2, length))
+        ids = torch.where(ids == pad, (pad + 1) % facts["vocab"], ids)
+        real = torch.arange(length) < torch.tensor([[length], [max(1, length // 2)]])
+        batch = Batch(ids=ids.masked_fill(~real, pad), valid=real)
+        if (segments := place(backbone, "embedding.segments") or 0) > 1:
+            batch = batch.but(segments=torch.randint(0, segments, ids.shape) * real)
+        return batch
+
+    def ours(self, backbone: nn.Module, heads: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
+        """Scores of our model by part, of valid tokens only; `states` if it has no head."""
+        out = backbone(batch, self.seen(batch))
+        return self.scores(out, heads, batch) or {"states": out.states[batch.valid]}
+
+    def seen(self, batch: Batch) -> Seen:
+        """Who sees whom in a model of this type."""
+        return see(valid(batch.valid) if "valid" in batch else full, *batch.ids.shape, device=batch.ids.device)
+
+    def scores(self, out: Output, heads: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
+        """The heads' scores by part."""
+        return {part: head(out.pooled if part in POOLED else out.states[batch.valid]) for part, head in heads.items()}
+
+    def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
+        """The same of a model of transformers."""
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.valid.long()}
+        if "segments" in batch:
+            inputs["token_type_ids"] = batch.segments
+        out = model(**inputs)
+        heads = [p for p in self.parts if p in parts and p != "pool"]
+        if not heads:
+            return {"states": out.last_hidden_state[batch.valid]}
+        found = {p: getattr(out, self.fields.get(p, "logits") if len(heads) > 1 else "logits") for p in heads}
+        return {p: x if p in POOLED else x[batch.valid] for p, x in found.items()}
+
+    fields: Mapping[str, str] = {}
+    """Where the outputs of a class with several heads hold each part's scores."""
+
+
+POOLED = {"nsp", "sop", "classify", "image_label"}
+LABELLED = {"classify", "tag", "image_label"}
+
+
+def head_of(part: str, objective: Mapping[str, Any], facts: Facts, backbone: nn.Module) -> nn.Module:
+    """The head of an objective's settings, freshly made."""
+    labels = len(facts.labels.get("label", ())) or 2
+    if part == "image_label":
+        return nn.Linear(backbone.width, labels)  # type: ignore[arg-type]
+    config = find("heads", objective["head"]["kind"]).Config.model_validate(objective["head"])
+    named = {"outputs": 2 if part in ("nsp", "sop") else 1 if part == "rtd" else labels}
+    return build("heads", config, facts, backbone, **({} if config.kind == "token" else named))
+
+
+def same_backbone(port: Port, backbone: Mapping[str, Any], back: Mapping[str, Any]) -> None:
+    """Raise InputError where a backbone has settings that the model type cannot express."""
+    lost = [d for d in differences(backbone, complete(back)) if not d.startswith(FREE)]
+    if lost:
+        raise InputError(f"{port.type}: the backbone cannot be written as this model type\n  " + "\n  ".join(lost[:5]))

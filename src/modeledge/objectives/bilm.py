@@ -1,0 +1,68 @@
+"""The language model of ELMo: the next word from what came before it, and the word before from what follows.
+
+Source: ELMo, arXiv:1802.05365 §3.1. The two directions share the input layer and the softmax and nothing else. What stands at
+the edges (<s> and </s>) is up to the source: it is read, and predicted from the other side, like any word."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import nn
+
+from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
+from modeledge.objectives import Objective, Rule, entropy
+from modeledge.visibility.full import full
+
+
+class BidirectionalLM(Objective):
+    """Losses: one a direction. Count: neighbours that are both valid and of one document."""
+
+    class Config(Objective.Config):
+        """head: the softmax both directions share."""
+
+        head: Annotated[PartConfig, Slot("heads")] = part("sampled_softmax")
+
+    config: Config
+
+    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+        name = config.name or config.kind
+        self.losses = (f"{name}.forward", f"{name}.backward")
+        super().__init__(config, facts, backbone)
+        if getattr(backbone, "one_way", None) is None or backbone.width != 2 * backbone.one_way.width:
+            raise RecipeError(
+                "objectives.bilm: needs a backbone that reads in both directions\n  next: backbone.kind: lstm, directions: both"
+            )
+        self.head = build("heads", config.head, facts, backbone.one_way)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        pairs = np.ones((len(batch.ids), batch.ids.shape[1] - 1), bool)
+        for field in ("valid", "doc"):
+            if field in batch:
+                now, then = batch[field][:, :-1], batch[field][:, 1:]
+                pairs &= (now & then) if field == "valid" else (now == then)
+        return dict.fromkeys(self.losses, float(pairs.sum()))
+
+    def visible(self, batch: Batch) -> Rule:
+        """The backbone's directions say who sees whom."""
+        return full
+
+    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+        ids = batch.ids
+        pairs = torch.ones_like(ids[:, 1:], dtype=torch.bool)
+        if "valid" in batch:
+            pairs = batch.valid[:, :-1] & batch.valid[:, 1:]
+        if "doc" in batch:
+            pairs = pairs & (batch.doc[:, :-1] == batch.doc[:, 1:])
+        before, after = out.states.chunk(2, -1)
+        asked = ((before[:, :-1], ids[:, 1:]), (after[:, 1:], ids[:, :-1]))
+        return {
+            name: self.head.loss(states.flatten(0, 1), labels.where(pairs, IGNORE).flatten())
+            for name, (states, labels) in zip(self.losses, asked, strict=True)
+        }
+
+    def baselines(self, facts: Facts) -> dict[str, float]:
+        known = entropy(facts.counts)
+        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})

@@ -1,0 +1,69 @@
+"""Causal language modelling: every token from those before it.
+
+Source: GPT-2. Rows are cut from one stream of documents with an end token after each; a token may look into the document
+before its own unless the source keeps them apart (`isolate: true`, which emits `doc`). Not here: generation (run)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, build, part
+from modeledge.losses.cross_entropy import chunked_cross_entropy, count_right
+from modeledge.objectives import Objective, Rule, entropy, own_document
+from modeledge.views.arrange.shift import next_tokens
+from modeledge.visibility.causal import causal
+
+
+class CausalLM(Objective):
+    """Predict the next token at every place; the scores of all places are never held at once."""
+
+    class Config(Objective.Config):
+        """head: from states to token scores."""
+
+        head: Annotated[PartConfig, Slot("heads")] = part("token", transform="none", bias=False)
+
+    config: Config
+
+    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+        super().__init__(config, facts, backbone)
+        self.head = build("heads", config.head, facts, backbone)
+
+    def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        return batch.but(labels=next_tokens(batch.ids, valid=batch.get("valid"), doc=batch.get("doc")))
+
+    def visible(self, batch: Batch) -> Rule:
+        return own_document(batch, causal)
+
+    def finish(self, batch: Batch) -> Batch:
+        return batch  # nearly every place is a target: nothing to gather
+
+    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+        states: Tensor = out.states  # type: ignore[assignment]
+        return {self.losses[0]: chunked_cross_entropy(states.flatten(0, 1), batch.labels.flatten(), self.head)}
+
+    def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
+        states: Tensor = out.states  # type: ignore[assignment]
+        right = count_right(states.flatten(0, 1), batch.labels.flatten(), self.head)
+        return {"accuracy": Sum(right, (batch.labels >= 0).sum())}
+
+    def baselines(self, facts: Facts) -> dict[str, float]:
+        known = {"unigram": entropy(facts.counts), "bigram": getattr(facts, "bigram", None)}
+        return {"uniform": math.log(facts.vocab)} | {name: value for name, value in known.items() if value}
+
+    @torch.no_grad()
+    def score(self, backbone: nn.Module, batch: Batch) -> Float[Tensor, "b t"]:
+        """log p of each token given those before it; 0 for the first, padding and a document's first token.
+
+        The sum over a continuation's places is its log-probability after the prompt (zero-shot choice)."""
+        states: Tensor = self.run(backbone, batch).states  # type: ignore[assignment]
+        rows = [self.head(s).float().log_softmax(-1) for s in states]  # one row's scores at a time
+        picked = [
+            p.gather(-1, n.clamp(min=0)[:, None])[:, 0] * (n >= 0) for p, n in zip(rows, batch.labels, strict=True)
+        ]
+        return nn.functional.pad(torch.stack(picked)[:, :-1], (1, 0))

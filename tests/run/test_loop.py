@@ -1,0 +1,232 @@
+import os
+import signal
+
+import pytest
+import torch
+
+from modeledge.core import InputError, RecipeError, RunError
+from modeledge.run import checkpoint, loop
+from modeledge.run.pretrain import pretrain
+
+
+def stop_after(monkeypatch, step, number=signal.SIGTERM):
+    """Send ourselves a signal when `step` has been logged."""
+    plain = loop.Trainer.note
+
+    def note(self, *args):
+        plain(self, *args)
+        if self.position.step == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(loop.Trainer, "note", note)
+
+
+SETTINGS = {
+    "accumulating": ["loop.micro=2", "backbone.dropout=0.1", "backbone.attention.dropout=0.1"],
+    "workers": ["loop.workers=2", "backbone.dropout=0.1"],
+    "static masks over epochs": ["objectives=[{kind: mlm, static: 2}]", "loop.batch=96", "loop.micro=24"],
+    "two objectives": ["data.text={kind: segment_pair, length: 32}", "objectives=[{kind: mlm}, {kind: nsp}]"],
+    "lamb": ["optim={kind: lamb, lr: 1e-3}"],
+    "adafactor": ["optim={kind: adafactor, lr: 1e-2}"],
+    "bf16": ["loop.precision=bf16"],
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_stopped_and_resumed_twice_is_the_uninterrupted_run_to_the_last_bit(
+    train, losses, monkeypatch, tmp_path, name
+):
+    sets = SETTINGS[name]
+    train("whole", steps=9, sets=sets)
+    for step in (4, 7):
+        with monkeypatch.context() as patch:
+            stop_after(patch, step)
+            outcome = train("parts", steps=9, sets=sets, resume=step > 4)
+        assert outcome.exit_code == 143 and outcome.done.result.position.step == step
+    train("parts", steps=9, sets=sets, resume=True)
+    assert losses("parts") == losses("whole") and len(losses("whole")) == 9
+    files = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert files[0] == files[1]
+
+
+def test_micro_batches_do_not_change_the_loss(train, losses):
+    for micro in (8, 4, 1):
+        still = ["backbone.dropout=0.0", "backbone.attention.dropout=0.0"]
+        train(f"m{micro}", steps=5, sets=[f"loop.micro={micro}", *still])
+    whole = losses("m8")
+    for other in ("m4", "m1"):
+        assert all(losses(other)[s]["mlm"] == pytest.approx(whole[s]["mlm"], abs=2e-6) for s in whole)
+
+
+def test_the_loss_falls_below_the_unigram_entropy(train):
+    outcome = train(steps=250, sets=["optim.lr=5e-3", "loop.batch=32"])
+    baselines = outcome.done.baselines["mlm"]
+    assert outcome.done.result.valid["mlm"] < baselines["unigram"] - 0.3 < baselines["uniform"]
+    assert "below the unigram baseline" in str(outcome)
+
+
+def test_interrupt_and_terminate_save_and_give_the_shells_exit_code(train, monkeypatch, tmp_path):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with monkeypatch.context() as patch:
+            stop_after(patch, 3, number)
+            assert train(f"s{code}").exit_code == code
+        assert checkpoint.newest(tmp_path / f"s{code}" / "checkpoints").step == 3
+
+
+def poison(monkeypatch, steps, value=float("nan"), where="weight"):
+    """Put `value` into a weight, or into the gradient, just before these steps."""
+    plain, backward = loop.Trainer.take, loop.Trainer.backward
+
+    def take(self, step):
+        if step.number in steps and where == "weight":
+            with torch.no_grad():
+                next(self.model.parameters())[3, 1] = value
+        return plain(self, step)
+
+    def spoiled(self, step):
+        totals = backward(self, step)
+        if step.number in steps and where == "gradient":
+            next(p for p in self.parameters if p.grad is not None).grad[0, 0] = value
+        return totals
+
+    monkeypatch.setattr(loop.Trainer, "take", take)
+    monkeypatch.setattr(loop.Trainer, "backward", spoiled)
+
+
+def test_a_weight_that_is_not_finite_stops_the_run_before_the_optimizer_and_is_named(train, monkeypatch, tmp_path):
+    poison(monkeypatch, {7})
+    with pytest.raises(RunError) as error:
+        train(sets=["loop.save.every=2"])
+    text = str(error.value)
+    assert text.startswith("step 7: backbone.") and "first rows of the batch: text: [" in text
+    assert "last good checkpoint: step 6" in text
+    saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert saved.step == 6 and all(torch.isfinite(t).all() for t in saved.model.values())
+
+
+def test_a_bad_gradient_is_skipped_by_policy_and_leaves_the_weights_alone(train, monkeypatch):
+    poison(monkeypatch, {4}, float("inf"), where="gradient")
+    seen = {}
+    plain = loop.Trainer.take
+
+    def take(self, step):
+        before = [p.detach().clone() for p in self.parameters]
+        out = plain(self, step)
+        seen[step.number] = all(torch.equal(a, b) for a, b in zip(before, self.parameters, strict=True)), out[2]
+        return out
+
+    monkeypatch.setattr(loop.Trainer, "take", take)
+    outcome = train(sets=["loop.guard.on_bad=skip"])
+    assert seen[4] == (True, False) and seen[5] == (False, True)
+    assert outcome.done.result.position.skipped == 1
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run(train, monkeypatch):
+    poison(monkeypatch, set(range(2, 12)), where="gradient")
+    with pytest.raises(RunError, match="3 steps in a row were skipped"):
+        train(sets=["loop.guard={on_bad: skip, skips: 3}"])
+
+
+def test_a_full_disk_during_a_periodic_save_is_survived_and_at_the_end_it_is_an_error(train, monkeypatch, tmp_path):
+    plain = checkpoint.save_file
+
+    def full(tensors, path):
+        if "00000004" in str(path) or "00000012" in str(path):
+            raise OSError(28, "No space left on device")
+        plain(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        train(sets=["loop.save={every: 2, keep: 9}"])
+    assert checkpoint.steps_in(tmp_path / "run" / "checkpoints") == [2, 6, 8, 10]
+    monkeypatch.undo()
+    assert train(sets=["loop.save={every: 2, keep: 9}"], resume=True).done.result.position.step == 12
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, losses, monkeypatch, tmp_path):
+    sets = ["loop.save.every=3"]
+    train("whole", sets=sets)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        train("cut", sets=sets)
+    file = tmp_path / "cut" / "checkpoints" / "step-00000008" / "optimizer.safetensors"
+    whole = bytearray(file.read_bytes())
+    whole[-5] ^= 1
+    file.write_bytes(bytes(whole))
+    train("cut", sets=sets, resume=True)
+    assert losses("cut") == losses("whole")
+
+
+def test_a_changed_recipe_is_refused_with_the_difference(train, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        train()
+    with pytest.raises(RecipeError) as error:
+        train(sets=["optim.lr=0.5"], resume=True)
+    assert "optim.lr: 0.0001 in the run, 0.5 now" in str(error.value)
+
+
+def test_other_data_is_refused_on_resume(train, monkeypatch, tmp_path, corpus):
+    from modeledge.core import find
+    from modeledge.data.prepare import prepare
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        train()
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=60)
+    prepare([str(corpus)], out=tmp_path / "other", tokenizer=config, valid_fraction=0.1, processes=1)
+    wanted = [*_toy(), "loop.steps=12"]
+    with pytest.raises(InputError, match="the run used the tokenizer"):
+        pretrain("bert", data=[str(tmp_path / "other")], out=tmp_path / "run", sets=wanted, resume=True, quiet=True)
+
+
+def _toy():
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location("toy", Path(__file__).parent / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.TOY
+
+
+def test_a_folder_that_holds_a_run_or_is_being_written_is_refused(train, tmp_path):
+    train(steps=2)
+    with pytest.raises(InputError, match="already holds a run\n  next: add --resume"):
+        train(steps=2)
+    (tmp_path / "run" / ".lock").write_text(f'{{"pid": {os.getppid()}, "host": "{os.uname().nodename}"}}')
+    with pytest.raises(InputError, match=f"another process writes here \\(pid {os.getppid()}"):
+        train(steps=2, resume=True)
+    (tmp_path / "run" / ".lock").write_text('{"pid": 999999999, "host": "%s"}' % os.uname().nodename)  # a dead one
+    assert train(steps=2, resume=True).done.result.position.step == 2
+
+
+def test_resuming_where_there_is_nothing_and_a_missing_step_are_refused(train):
+    with pytest.raises(InputError, match="no run to resume"):
+        train("none", resume=True)
+    train(steps=4, sets=["loop.save.every=2"])
+    with pytest.raises(InputError, match="no checkpoint of step 3\n  there are: 2, 4"):
+        train(steps=4, sets=["loop.save.every=2"], resume=True, step=3)
+
+
+def test_patience_stops_the_run_and_the_best_step_is_kept(train, tmp_path):
+    sets = ["loop.evaluate={every: 2, batches: 2, patience: 2}", "loop.save={every: 2, keep: 1}", "optim.lr=0.5"]
+    outcome = train(steps=60, sets=sets)
+    position = outcome.done.result.position
+    assert outcome.done.result.stopped == "patience" and position.step < 60
+    assert position.best_step in checkpoint.steps_in(tmp_path / "run" / "checkpoints")
+
+
+def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp_path):
+    recipe = tmp_path / "staged.yaml"
+    recipe.write_text("extends: bert\nstages: [{loop: {steps: 3}}, {loop: {steps: 2}, optim: {lr: 0.0}}]\n")
+    outcome = pretrain(str(recipe), data=[str(text_store)], out=tmp_path / "run", sets=_toy(), quiet=True)
+    position = outcome.done.result.position
+    assert (position.stage, position.step) == (1, 2)
+    first = checkpoint.load(checkpoint.path_of(tmp_path / "run" / "checkpoints", 3)).model
+    assert all(torch.equal(first[n], t) for n, t in checkpoint.own_tensors(outcome.done.model).items())
+
+
+def test_fp16_overflow_halves_the_scale_and_leaves_the_weights(train):
+    outcome = train(steps=3, sets=["loop.precision=fp16"])
+    assert outcome.done.result.position.step == 3
