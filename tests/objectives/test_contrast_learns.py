@@ -56,6 +56,7 @@ def train(image, width, facts, batches, *, lr, text):
     return objective, model
 
 
+@pytest.mark.slow
 def test_classes_are_told_by_their_names_nearly_as_well_as_by_a_linear_probe():
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
@@ -80,7 +81,9 @@ def test_classes_are_told_by_their_names_nearly_as_well_as_by_a_linear_probe():
     def of_images(batch):
         return objective.embed(model, batch)["image"]
 
-    seen, unseen = (collect(model, of_images, [Batch(image=x[s], label=y[s])]) for s in (slice(1400), slice(1400, None)))
+    seen, unseen = (
+        collect(model, of_images, [Batch(image=x[s], label=y[s])]) for s in (slice(1400), slice(1400, None))
+    )
     named = zero_shot(*unseen, class_vectors(of_texts, NAMES, templates=TEMPLATES))
     probed = linear_probe(seen, unseen, strengths=(1e-4, 1e-2, 1.0))
     assert named["accuracy"] > 0.9 and named["accuracy"] > probed["accuracy"] - 0.05
@@ -113,7 +116,8 @@ def test_unseen_pictures_are_found_by_their_names_well_above_chance():
 
     vit = {
         "kind": "transformer", "width": 64, "heads": 2, "layers": 2, "join": "pre", "init": "clip", "pool": "cls",
-        "positions": "grid", "embedding": {"kind": "patches", "patch": 8, "size": 32, "norm": "layer", "pixels": "clip"},
+        "positions": "grid",
+        "embedding": {"kind": "patches", "patch": 8, "size": 32, "norm": "layer", "pixels": "clip"},
     }  # fmt: skip
     facts = Facts(vocab=tokenizer.vocab + 3, special={"pad": 0, "bos": 1, "eos": 2}, image=(32, 32, 3))
     text = {"layers": 2, "positions": {"kind": "learned", "max": 16}}

@@ -40,7 +40,7 @@ def test_at_first_every_class_is_equally_likely():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_cross_entropy_of_the_labelled_rows(smoothing):
     objective, backbone = make(smoothing=smoothing)
-    torch.nn.init.normal_(objective.head.weight)
+    torch.nn.init.normal_(objective.head.out.weight)
     batch = rows()
     batch["label"][3] = IGNORE
     tensors = batch.tensors()
@@ -55,7 +55,7 @@ def test_the_loss_is_the_cross_entropy_of_the_labelled_rows(smoothing):
 
 def test_figures_agree_with_scikit_learn():
     objective, backbone = make()
-    torch.nn.init.normal_(objective.head.weight, std=5.0)
+    torch.nn.init.normal_(objective.head.out.weight, std=5.0)
     batch = rows(60).tensors()
     out = objective.run(backbone, batch)
     figures = {k: v.mean().item() for k, v in objective.metrics(out, batch).items()}
@@ -75,7 +75,7 @@ def test_pictures_are_cut_in_training_only_and_labels_stay():
 
 def test_parameter_transfer_replaces_only_the_head():
     objective, backbone = make()
-    torch.nn.init.normal_(objective.head.weight)
+    torch.nn.init.normal_(objective.head.out.weight)
     saved = {k: v.clone() for k, v in backbone.state_dict().items()}
     other = Facts(labels={"label": ["a", "b"]})
     fresh = ResNet(backbone.config, other)
@@ -83,10 +83,28 @@ def test_parameter_transfer_replaces_only_the_head():
     target = ImageLabel(ImageLabel.Config(kind="image_label"), other, fresh)
     batch = rows().tensors()
     assert torch.equal(target.run(fresh, batch).pooled, objective.run(backbone, batch).pooled)
-    assert target.head.out_features == 2 and not target.head.weight.any()
+    assert target.head.out.out_features == 2 and not target.head.out.weight.any()
     loss = F.cross_entropy(target.scores(target.run(fresh, batch)), batch.label % 2)
     loss.backward()
-    assert target.head.weight.grad.any()
+    assert target.head.out.weight.grad.any()
+
+
+def test_feature_transfer_trains_the_head_and_leaves_the_backbone_bytes_alone():
+    objective, backbone = make(train="head")
+    objective.train(), backbone.train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    trained = [p for p in (*objective.parameters(), *backbone.parameters()) if p.requires_grad]
+    assert len(trained) == 2
+    optim = torch.optim.AdamW(trained, lr=0.01)
+    batch, losses = rows().tensors(), []
+    for _ in range(5):
+        loss = objective(backbone, batch)["image_label"].mean()
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
 
 
 def test_data_without_classes_is_refused_with_the_next_step():

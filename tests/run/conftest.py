@@ -46,6 +46,12 @@ def text_store(corpus, tmp_path_factory):
 
 
 @pytest.fixture
+def toy():
+    """The overrides that make a recipe a toy."""
+    return list(TOY)
+
+
+@pytest.fixture
 def train(text_store, tmp_path):
     """Pre-train the toy BERT: train("name", steps=12, sets=[...], ...) -> Outcome."""
     from modeledge.run.pretrain import pretrain

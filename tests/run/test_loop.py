@@ -166,7 +166,7 @@ def test_a_changed_recipe_is_refused_with_the_difference(train, monkeypatch):
     assert "optim.lr: 0.0001 in the run, 0.5 now" in str(error.value)
 
 
-def test_other_data_is_refused_on_resume(train, monkeypatch, tmp_path, corpus):
+def test_other_data_is_refused_on_resume(train, monkeypatch, tmp_path, corpus, toy):
     from modeledge.core import find
     from modeledge.data.prepare import prepare
 
@@ -175,19 +175,9 @@ def test_other_data_is_refused_on_resume(train, monkeypatch, tmp_path, corpus):
         train()
     config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=60)
     prepare([str(corpus)], out=tmp_path / "other", tokenizer=config, valid_fraction=0.1, processes=1)
-    wanted = [*_toy(), "loop.steps=12"]
+    wanted = [*toy, "loop.steps=12"]
     with pytest.raises(InputError, match="the run used the tokenizer"):
         pretrain("bert", data=[str(tmp_path / "other")], out=tmp_path / "run", sets=wanted, resume=True, quiet=True)
-
-
-def _toy():
-    import importlib.util
-    from pathlib import Path
-
-    spec = importlib.util.spec_from_file_location("toy", Path(__file__).parent / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.TOY
 
 
 def test_a_folder_that_holds_a_run_or_is_being_written_is_refused(train, tmp_path):
@@ -217,10 +207,10 @@ def test_patience_stops_the_run_and_the_best_step_is_kept(train, tmp_path):
     assert position.best_step in checkpoint.steps_in(tmp_path / "run" / "checkpoints")
 
 
-def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp_path):
+def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp_path, toy):
     recipe = tmp_path / "staged.yaml"
     recipe.write_text("extends: bert\nstages: [{loop: {steps: 3}}, {loop: {steps: 2}, optim: {lr: 0.0}}]\n")
-    outcome = pretrain(str(recipe), data=[str(text_store)], out=tmp_path / "run", sets=_toy(), quiet=True)
+    outcome = pretrain(str(recipe), data=[str(text_store)], out=tmp_path / "run", sets=toy, quiet=True)
     position = outcome.done.result.position
     assert (position.stage, position.step) == (1, 2)
     first = checkpoint.load(checkpoint.path_of(tmp_path / "run" / "checkpoints", 3)).model

@@ -33,7 +33,7 @@ class Dual(nn.Module, Part):
         towers: Towers
         width: int = Field(512, ge=1)
 
-    def __init__(self, config: Config, facts: Facts):
+    def __init__(self, config: Dual.Config, facts: Facts):
         super().__init__()
         self.config = config
         self.width = config.width

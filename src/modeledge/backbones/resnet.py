@@ -88,9 +88,13 @@ class ResNet(nn.Module, Part):
         @model_validator(mode="after")
         def _match(self) -> ResNet.Config:
             if len(self.blocks) != len(self.widths):
-                raise ValueError(f"{len(self.blocks)} stages in blocks, {len(self.widths)} in widths: give one width a stage")
+                raise ValueError(
+                    f"{len(self.blocks)} stages in blocks, {len(self.widths)} in widths: give one width a stage"
+                )
             if self.block == "bottleneck" and any(w % 4 for w in self.widths):
-                raise ValueError(f"a bottleneck works at a quarter of its width: {self.widths} are not all divisible by 4")
+                raise ValueError(
+                    f"a bottleneck works at a quarter of its width: {self.widths} are not all divisible by 4"
+                )
             return self
 
     embed = None
@@ -130,8 +134,8 @@ class ResNet(nn.Module, Part):
     ) -> Output:
         """Features of `batch.image` (uint8 b H W 3, or floats that are normalised already)."""
         note = Keep(keep)
-        weight = self.stem[0][0].weight  # type: ignore[index]
-        x = note("stem", self.stem(normalise(batch["image"], self.config.pixels).to(weight.dtype)))
+        dtype = next(self.parameters()).dtype
+        x = note("stem", self.stem(normalise(batch["image"], self.config.pixels).to(dtype)))
         for i, stage in enumerate(self.stages):
             for j, block in enumerate(stage):  # type: ignore[arg-type]
                 x = note(f"stages.{i}.blocks.{j}", block(x))

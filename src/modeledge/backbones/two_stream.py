@@ -7,6 +7,7 @@ identity order the content stream is Transformer-XL. After pre-training only the
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -51,15 +52,9 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = RelativeAttention(sizes.width, sizes.heads, dropout=config.attention_dropout)
         self.ffn = build("layers.ffn", config.ffn, sizes)
-        self.join_attention, self.join_ffn = (
-            build(
-                "layers.joins",
-                config.join,
-                lambda: build("layers.norms", config.norm, sizes.width),
-                dropout=config.dropout,
-            )
-            for _ in range(2)
-        )
+        norm = partial(build, "layers.norms", config.norm, sizes.width)
+        self.join_attention = build("layers.joins", config.join, norm, dropout=config.dropout)
+        self.join_ffn = build("layers.joins", config.join, norm, dropout=config.dropout)
 
     def forward(self, x: Float[Tensor, "b m d"], keys: Keys, look: Look, keep: Keep) -> Float[Tensor, "b m d"]:
         def read(x: Tensor) -> Tensor:
@@ -71,7 +66,8 @@ class Layer(nn.Module):
 
 
 class TwoStream(nn.Module, Part):
-    """Named intermediates: `embedding`, `blocks.3` (content states), `blocks.3.attention`, `blocks.3.query` (weights)."""
+    """Named intermediates: `embedding`, `blocks.3` (content states), `blocks.3.attention`, `blocks.3.query`
+    (weights)."""
 
     class Config(PartConfig):
         """width, layers, heads; clamp: distances beyond it count as it (none: no limit); std: of all first weights;
@@ -131,8 +127,8 @@ class TwoStream(nn.Module, Part):
     ) -> Output:
         """Content states of every token and, with `query`, query states at its places (b m d).
 
-        memory: what each layer read of the k tokens before the row; `seen` and `query.seen` begin with them. The output's
-        `memory` is what each layer read of this row, with its gradient."""
+        memory: what each layer read of the k tokens before the row; `seen` and `query.seen` begin with them. The
+        output's `memory` is what each layer read of this row, with its gradient."""
         kept, (b, t) = Keep(keep), batch["ids"].shape
         past = 0 if memory is None else memory.shape[2]
         x = self.dropout(kept("embedding", self.embed(batch["ids"])))
@@ -140,9 +136,8 @@ class TwoStream(nn.Module, Part):
         content = Look("", self._mask(seen, t, past, x.device), self._other(batch, past), None, t)
         asked = content
         if query is not None:
-            other = (
-                None if content.other is None else content.other[torch.arange(b, device=x.device)[:, None], query.at]
-            )
+            row = torch.arange(b, device=x.device)[:, None]
+            other = None if content.other is None else content.other[row, query.at]
             asked = Look("", query.seen.mask, other, query.at, t)
         g = None if query is None else self.dropout(self.start.expand(b, query.at.shape[1], -1))
         read = []

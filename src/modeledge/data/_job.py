@@ -38,6 +38,9 @@ class Summary:
     counts: dict[str, int] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def lines(self) -> list[str]:
         """The summary for reading, a line each."""
         made = [f"{self.path}: {self.rows:,} rows for training, {self.valid_rows:,} held out, from {self.files} files"]
@@ -92,8 +95,8 @@ class Job:
         return [{"file": str(f), "bytes": f.stat().st_size, "sha256": sha256(f)} for f in parts]
 
     def processes(self, wanted: int | None) -> int:
-        """As many processes as asked for; by default one for little data, else one a core."""
-        if wanted is not None:
+        """As many processes as asked for; by default (or 0) one for little data, else one a core."""
+        if wanted:
             return wanted
         return 1 if self.total < 4 << 20 else max(1, min(len(os.sched_getaffinity(0)), 16))
 
@@ -149,6 +152,11 @@ def batches(records: Iterator[Record], size_of: Callable[[Record], int], most: i
             held, size = [], 0
     if held:
         yield held
+
+
+def names_of(files: Sequence[Path]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
 
 
 def texts_of(records: Sequence[Record], column: str) -> list[str]:

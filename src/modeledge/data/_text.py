@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from modeledge.core import DataError
 from modeledge.data import _encode
-from modeledge.data._chinese import segmenter, segmenter_name
 from modeledge.data._encode import Chunk, Encoder, content_hash
 from modeledge.data._job import Job, batches, ordered_map, texts_of
 from modeledge.data._near import NearDuplicates
@@ -28,7 +27,9 @@ def held_out(hashes: np.ndarray, fraction: float) -> np.ndarray:
     return hashes.astype(np.uint64) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
 
 
-def train_tokenizer(tokenizer: Any, job: Job, column: str, *, valid_fraction: float, sample: int = SAMPLE) -> Any:
+def train_tokenizer(
+    tokenizer: Any, job: Job, columns: Sequence[str], *, valid_fraction: float, sample: int = SAMPLE
+) -> Any:
     """Train on the training documents, or on a share of them chosen by content if there is more than `sample`."""
     grown = sum(_PACKED if f.suffix in (".gz", ".zst", ".parquet") else 1 for f in job.files) / max(len(job.files), 1)
     rate = min(1.0, sample / (job.total * grown))
@@ -36,7 +37,7 @@ def train_tokenizer(tokenizer: Any, job: Job, column: str, *, valid_fraction: fl
     def texts() -> Iterator[str]:
         size = 0
         for record in job.records():
-            text = record.value[column]
+            text = "\n".join(record.value[column] for column in columns)
             code = content_hash(text)
             if held_out(np.array([code], np.uint64), valid_fraction)[0] or (code & 0xFFFFFFFF) >= rate * 2**32:
                 continue
@@ -101,8 +102,8 @@ class TextWriter:
             self.parts[side] = TextPart(writer, self.encoder.dtype, self.encoder.tokenizer.vocab)
         return self.parts[side]
 
-    def append(self, chunk: Chunk, languages: list[str] | None) -> None:
-        """Write the documents of a chunk to their sides."""
+    def append(self, chunk: Chunk, languages: list[str] | None, *, held: bool = False) -> None:
+        """Write the documents of a chunk to their sides; `held`: all of them are held out."""
         self.empty += int((~chunk.kept).sum())
         if not len(chunk.lengths):
             return
@@ -110,7 +111,8 @@ class TextWriter:
         if languages is not None:
             codes = [self.languages.setdefault(name, len(self.languages)) for name in languages]
             lang = np.array(codes)[chunk.kept]
-        near, side = self.seen.find(chunk.near, held_out(chunk.hashes, self.fraction))
+        near, side = self.seen.find(chunk.near, held_out(chunk.hashes, self.fraction) | held)
+        side |= held
         self.duplicates += int(near.sum())
         wanted = ~near if self.near == "drop" else np.ones_like(near)
         for which in (False, True):
@@ -118,38 +120,23 @@ class TextWriter:
             if documents.any():
                 self.part(which).append(chunk, documents, lang)
 
-    def finish(self, job: Job, meta: dict[str, Any]) -> None:
+    def finish(self, where: str, meta: dict[str, Any]) -> None:
         """Complete the store. Raises DataError if there is no text, or none left to train on."""
         if not self.parts:
-            raise DataError(f"{_names(job)}: no text in it: {self.empty:,} empty documents")
+            raise DataError(f"{where}: no text in it: {self.empty:,} empty documents")
         if False not in self.parts:
-            raise DataError(f"{_names(job)}: every document was held out\n  next: --valid-fraction 0, or more documents")
+            raise DataError(f"{where}: every document was held out\n  next: --valid-fraction 0, or more documents")
         for part in self.parts.values():
             part.close()
-        counts = {"empty_documents": self.empty, "near_duplicates": self.duplicates}
-        counts |= {name: job.tally[name] for name in ("empty_lines", "documents_cut", "rejected")}
-        meta |= {"counts": counts, "sources": job.sources(), "languages": list(self.languages)}
         train, valid = self.parts[False], self.parts.get(True)
-        meta |= {"documents": train.rows, "tokens": train.tokens, "sentences": train.sentences}
+        meta |= {"languages": list(self.languages), "tokens": train.tokens, "sentences": train.sentences}
         self.writer.finish(rows=train.rows, valid_rows=valid.rows if valid else 0, meta=meta)
 
 
 def write_text(
-    job: Job,
-    writer: StoreWriter,
-    tokenizer: Any,
-    *,
-    column: str,
-    lang: str | None,
-    words: Literal["auto", "tokenizer"],
-    processes: int,
-    valid_fraction: float,
-    near: Literal["count", "drop"],
-) -> TextWriter:
-    """Encode all documents and write them; the result does not depend on the number of processes."""
-    segment = words == "auto" and segmenter() is not None
-    encoder = Encoder(tokenizer, segment=segment)
-    made = TextWriter(writer, encoder, fraction=valid_fraction, near=near)
+    job: Job, made: TextWriter, *, column: str, lang: str | None, processes: int, held: bool = False
+) -> None:
+    """Encode all documents of a job and write them; the result does not depend on the number of processes."""
     names: list[list[str]] = []
 
     def chunks() -> Iterator[list[str]]:
@@ -158,21 +145,13 @@ def write_text(
                 names.append([_language(r, lang) for r in records])
             yield texts_of(records, column)
 
-    with ordered_map(_encode.work, processes, _encode.start, encoder) as mapped:
+    with ordered_map(_encode.work, processes, _encode.start, made.encoder) as mapped:
         for chunk in mapped(chunks()):
-            made.append(chunk, names.pop(0) if lang is not None else None)
+            made.append(chunk, names.pop(0) if lang is not None else None, held=held)
             job.report(sum(p.tokens for p in made.parts.values()))
-    tokenizer.save(writer.folder)
-    meta = {"kind": "text", "tokenizer": tokenizer.kind, "fingerprint": tokenizer.fingerprint, "vocab": tokenizer.vocab}
-    made.finish(job, meta | {"segmenter": segmenter_name() if segment else None})
-    return made
 
 
 def _language(record: Any, lang: str) -> str:
     if lang == "file":
         return record.file.rsplit("/", 1)[-1].split(".", 1)[0]
     return str(record.value[lang])
-
-
-def _names(job: Job) -> str:
-    return ", ".join(map(str, job.files[:3])) + (", ..." if len(job.files) > 3 else "")

@@ -7,93 +7,184 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modeledge.core import InputError, PartConfig, build
-from modeledge.data._job import REJECTS, Job, Progress, Summary
-from modeledge.data._text import train_tokenizer, write_text
-from modeledge.data.readers import Documents, Wanted, expand
+from modeledge.core import InputError, PartConfig, build, unknown
+from modeledge.data._aligned import TEXT_COLUMNS, RowEncoder, RowsWriter, first_size, write_rows
+from modeledge.data._chinese import segmenter, segmenter_name
+from modeledge.data._encode import Encoder
+from modeledge.data._job import REJECTS, Job, Progress, Summary, names_of
+from modeledge.data._text import TextWriter, train_tokenizer, write_text
+from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Wanted, expand
 from modeledge.data.store import StoreWriter, require_free
 
-Kind = Literal["text"]
+Kind = Literal["text", "table", "images", "pairs", "parallel"]
+Files = str | Path | Sequence[str | Path]
+KINDS = {"text": TEXTS, "table": TABLES, "images": (*IMAGES, ".parquet"), "pairs": TABLES, "parallel": TABLES}
+"""What can be prepared, and from files of which endings."""
 
 
-def prepare(
-    files: str | Path | Sequence[str | Path],
-    *,
-    out: str | Path,
-    tokenizer: Any = None,
-    text: str = "text",
-    lang: str | None = None,
-    documents: Documents = "file",
-    words: Literal["auto", "tokenizer"] = "auto",
-    near: Literal["count", "drop"] = "count",
-    valid_fraction: float = 0.02,
-    on_bad: Literal["stop", "skip"] = "stop",
-    processes: int | None = None,
-    progress: Progress | None = None,
-) -> Summary:
-    """Text files, folders and globs to a store of tokens at `out`.
+@dataclass
+class Plan:
+    """Settings of `prepare`.
 
-    tokenizer       a tokenizer, or the config of one to train on the text
-    text, lang      names of the columns with the text and with its language (lang="file": the file's name up to a dot)
+    files           files, folders (read recursively) and globs
+    kind            text: documents; table: one or two texts and a label; images: pictures and, where there is one, a
+                    label (the column, or the folder's name); pairs: picture and text; parallel: two texts
+    tokenizer       a tokenizer, or the config of one to train on the training text; none for images
+    valid           files to hold out; without them `valid_fraction` of the rows, chosen by their content
+    text, second    names of the columns of text; image, label, lang: of the others (lang="file": the file's name up to
+                    its first dot; label=None: there is none)
+    size            side of the stored pictures (default: the first picture's shorter side, at most 256)
     documents       what a document of a .txt file is: the file, what stands between blank lines, a line
     words           auto: Chinese words by jieba where it is installed; tokenizer: by the tokenizer's pieces alone
     near            documents that resemble an earlier one: count them, or drop them too
-    valid_fraction  share of documents to hold out, chosen by what they say
     on_bad          stop at a bad record, or skip it into rejects.jsonl
-    progress        called with the share of the input read (0..1) and the tokens made
+    processes       how many (0: as many as there are cores, one for little data)
+    progress        called with the share of the input read (0..1) and the tokens or rows made"""
+
+    files: Files
+    kind: Kind = "text"
+    tokenizer: Any = None
+    valid: Files | None = None
+    valid_fraction: float = 0.02
+    text: str = "text"
+    second: str | None = None
+    image: str = "image"
+    label: str | None = "label"
+    lang: str | None = None
+    size: int | None = None
+    documents: Documents = "file"
+    words: Literal["auto", "tokenizer"] = "auto"
+    near: Literal["count", "drop"] = "count"
+    on_bad: Literal["stop", "skip"] = "stop"
+    processes: int = 0
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(unknown("prepare", "kind of data", self.kind, KINDS))
+        if not 0 <= self.valid_fraction < 1:
+            raise InputError(f"--valid-fraction: expected 0 <= fraction < 1, found {self.valid_fraction}")
+        if self.kind == "parallel" and self.second is None:
+            raise InputError("prepare: parallel text has two columns; name the other with --column second=NAME")
+        if self.tokenizer is None and self.kind != "images":
+            raise InputError(
+                "prepare: text needs a tokenizer: a folder to load one from, or the kind and size of one to train"
+            )
+
+    @property
+    def texts(self) -> list[str]:
+        """The columns of text that are read."""
+        if self.kind == "images":
+            return []
+        second = self.second if self.kind in ("table", "parallel") else None
+        return [self.text, *([second] if second else [])]
+
+    @property
+    def labelled(self) -> str | None:
+        """The column of labels that is read."""
+        return self.label if self.kind in ("table", "images") else None
+
+    def wanted(self) -> Wanted:
+        """The columns to read, the picture first."""
+        columns: dict[str, tuple[type, ...]] = {}
+        if self.kind in ("images", "pairs"):
+            columns[self.image] = (bytes, str, dict)
+        columns |= dict.fromkeys(self.texts, (str,))
+        if self.labelled:
+            columns[self.labelled] = (str, int, float, bool)
+        if self.lang not in (None, "file") and self.kind == "text":
+            columns[str(self.lang)] = (str, int)
+        return Wanted(columns, documents=self.documents)
+
+    def jobs(self) -> list[Job]:
+        """What is read for training and, if files are given for it, for validation."""
+        sides = [] if self.valid is None else [self.valid]
+        made = []
+        for files in (self.files, *sides):
+            found = expand(files, allowed=KINDS[self.kind])
+            made.append(Job(found, self.wanted(), on_bad=self.on_bad, progress=self.progress))
+        return made
+
+    @property
+    def fraction(self) -> float:
+        """Share of the rows to hold out of the training files."""
+        return 0.0 if self.valid is not None else self.valid_fraction
+
+
+def prepare(files: Files, *, out: str | Path, **settings: Any) -> Summary:
+    """Files, folders and globs to a store at `out`; `settings` are those of `Plan`.
 
     Raises DataError (where: file, line, byte) for bad input and InputError if `out` already holds something."""
-    began = time.monotonic()
-    out = Path(out)
+    began, out = time.monotonic(), Path(out)
     require_free(out)
-    if not 0 <= valid_fraction < 1:
-        raise InputError(f"--valid-fraction: expected 0 <= fraction < 1, found {valid_fraction}")
-    columns = {text: (str,)} | ({lang: (str, int)} if lang not in (None, "file") else {})
-    wanted = Wanted(columns, documents=documents)
-    job = Job(expand(files), wanted, on_bad=on_bad, progress=progress)
-    tokenizer = _ready(tokenizer, job, text, valid_fraction)
-    job.tally.clear()
+    plan = Plan(files, **settings)
+    jobs = plan.jobs()
+    summary = Summary(out, files=sum(len(job.files) for job in jobs))
+    tokenizer = _ready(plan, jobs[0])
+    for job in jobs:
+        job.tally.clear()
     with StoreWriter(out) as writer:
-        job.rejects = writer.folder / REJECTS
-        made = write_text(
-            job,
-            writer,
-            tokenizer,
-            column=text,
-            lang=lang,
-            words=words,
-            processes=job.processes(processes),
-            valid_fraction=valid_fraction,
-            near=near,
-        )
-    sides = {side: (part.rows, part.tokens) for side, part in made.parts.items()}
-    counts = {"empty_documents": made.empty, "near_duplicates": made.duplicates}
-    counts |= {name: job.tally[name] for name in ("empty_lines", "documents_cut", "rejected")}
-    return Summary(
-        path=out,
-        rows=sides[False][0],
-        tokens=sides[False][1],
-        valid_rows=sides.get(True, (0, 0))[0],
-        valid_tokens=sides.get(True, (0, 0))[1],
-        vocab=tokenizer.vocab,
-        fingerprint=tokenizer.fingerprint,
-        files=len(job.files),
-        seconds=time.monotonic() - began,
-        counts=counts,
-    )
+        for job in jobs:
+            job.rejects = writer.folder / REJECTS
+        if tokenizer is not None:
+            tokenizer.save(writer.folder)
+            summary.vocab, summary.fingerprint = tokenizer.vocab, tokenizer.fingerprint
+        (_text if plan.kind == "text" else _aligned)(plan, jobs, writer, tokenizer, summary)
+    summary.seconds = time.monotonic() - began
+    return summary
 
 
-def _ready(tokenizer: Any, job: Job, column: str, valid_fraction: float) -> Any:
+def _meta(plan: Plan, jobs: list[Job], tokenizer: Any, summary: Summary, more: dict[str, int]) -> dict[str, Any]:
+    seen = ("empty_lines", "empty_rows", "documents_cut", "rejected")
+    summary.counts = more | {name: sum(job.tally[name] for job in jobs) for name in seen}
+    told: dict[str, Any] = {"kind": plan.kind, "counts": summary.counts}
+    if tokenizer is not None:
+        told |= {"tokenizer": tokenizer.kind, "fingerprint": tokenizer.fingerprint, "vocab": tokenizer.vocab}
+        told["segmenter"] = segmenter_name() if plan.words == "auto" else None
+    return told | {"sources": [part for job in jobs for part in job.sources()]}
+
+
+def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
+    encoder = Encoder(tokenizer, segment=plan.words == "auto" and segmenter() is not None)
+    made = TextWriter(writer, encoder, fraction=plan.fraction, near=plan.near)
+    for nth, job in enumerate(jobs):
+        processes = job.processes(plan.processes)
+        write_text(job, made, column=plan.text, lang=plan.lang, processes=processes, held=nth > 0)
+    seen = {"empty_documents": made.empty, "near_duplicates": made.duplicates}
+    made.finish(names_of(jobs[0].files), _meta(plan, jobs, tokenizer, summary, seen))
+    train, valid = made.parts[False], made.parts.get(True)
+    summary.rows, summary.tokens = train.rows, train.tokens
+    summary.valid_rows, summary.valid_tokens = (valid.rows, valid.tokens) if valid else (0, 0)
+
+
+def _aligned(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
+    image = plan.image if plan.kind in ("images", "pairs") else None
+    size = plan.size or (first_size(jobs[0], plan.image) if image else None)
+    jobs[0].tally.clear()
+    segment = plan.words == "auto" and tokenizer is not None and segmenter() is not None
+    encoder = RowEncoder(tokenizer, size=size if image else None, segment=segment)
+    made = RowsWriter(writer, encoder, TEXT_COLUMNS[: len(plan.texts)], fraction=plan.fraction)
+    for nth, job in enumerate(jobs):
+        processes = job.processes(plan.processes)
+        options: dict[str, Any] = {"image": image, "texts": plan.texts, "label": plan.labelled}
+        write_rows(job, made, **options, processes=processes, held=nth > 0)
+    meta = _meta(plan, jobs, tokenizer, summary, {})
+    summary.labels = made.finish(meta, labelled=plan.labelled is not None)
+    summary.rows, summary.valid_rows = made.rows[False], made.rows[True]
+    summary.tokens, summary.valid_tokens = made.tokens[False], made.tokens[True]
+
+
+def _ready(plan: Plan, job: Job) -> Any:
     """A tokenizer that can encode: the one given, or one trained as its config says."""
-    if tokenizer is None:
-        raise InputError("prepare: text needs a tokenizer: a folder to load one from, or the kind and size of one to train")
+    tokenizer = plan.tokenizer if plan.kind != "images" else None
     if isinstance(tokenizer, PartConfig):
         tokenizer = build("tokenizers", tokenizer)
-    if not tokenizer.vocab:
-        job.on_bad, policy = "skip", job.on_bad
-        tokenizer = train_tokenizer(tokenizer, job, column, valid_fraction=valid_fraction)
-        job.on_bad = policy
+    if tokenizer is not None and not tokenizer.vocab:
+        job.on_bad = "skip"  # what is bad is told when it is encoded
+        tokenizer = train_tokenizer(tokenizer, job, plan.texts, valid_fraction=plan.fraction)
+        job.on_bad = plan.on_bad
     return tokenizer

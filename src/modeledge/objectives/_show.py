@@ -15,12 +15,12 @@ class Show(Config):
     """size: the side of what the model sees, in pixels (none: as stored); cut: the whole picture, moved by up to `pad`
     pixels, or a rectangle with a share of the area in `area` and an aspect of up to `aspect`; mirror: probability."""
 
-    size: int | None = Field(None, ge=1)
+    size: int | None = Field(default=None, ge=1)
     cut: Literal["whole", "shift", "area"] = "whole"
-    pad: int = Field(4, ge=1)
+    pad: int = Field(default=4, ge=1)
     area: tuple[float, float] = (0.08, 1.0)
-    aspect: float = Field(4 / 3, ge=1)
-    mirror: float = Field(0.0, ge=0, le=1)
+    aspect: float = Field(default=4 / 3, ge=1)
+    mirror: float = Field(default=0.0, ge=0, le=1)
 
 
 def show(images: np.ndarray, rng: np.random.Generator, config: Show, *, training: bool) -> np.ndarray:

@@ -1,12 +1,14 @@
 """The language model of ELMo: the next word from what came before it, and the word before from what follows.
 
 Source: ELMo, arXiv:1802.05365 §3.1. The two directions share the input layer and the softmax and nothing else. What stands at
-the edges (<s> and </s>) is up to the source: it is read, and predicted from the other side, like any word."""
+the edges (<s> and </s>) is up to the source: it is read, and predicted from the other side, like any word. Rows of parallel
+streams may go on from the forward states of the row before, as in the released code; the backward states begin anew in each
+row (the released code has a second, reversed stream for them)."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.objectives import Objective, Rule, entropy
+from modeledge.objectives._memory import Memory
 from modeledge.visibility.full import full
 
 
@@ -21,8 +24,10 @@ class BidirectionalLM(Objective):
     """Losses: one a direction. Count: neighbours that are both valid and of one document."""
 
     class Config(Objective.Config):
-        """head: the softmax both directions share."""
+        """memory: what a row goes on from, where rows follow each other (data: stream): nothing, or the forward states at
+        the end of the row before; head: the softmax both directions share."""
 
+        memory: Literal["none", "state"] = "none"
         head: Annotated[PartConfig, Slot("heads")] = part("sampled_softmax")
 
     config: Config
@@ -33,9 +38,24 @@ class BidirectionalLM(Objective):
         super().__init__(config, facts, backbone)
         if getattr(backbone, "one_way", None) is None or backbone.width != 2 * backbone.one_way.width:
             raise RecipeError(
-                "objectives.bilm: needs a backbone that reads in both directions\n  next: backbone.kind: lstm, directions: both"
+                f"objective {name}: needs a backbone that reads in both directions\n"
+                "  next: backbone.kind: lstm, backbone.directions: both"
             )
         self.head = build("heads", config.head, facts, backbone.one_way)
+        self.sizes = (backbone.config.layers, 1, backbone.memory_width)
+        self.memory: Memory | None = None
+        self.held_out: Memory | None = None
+
+    def prepare(self, rows: int) -> None:
+        if self.config.memory == "state":
+            self.memory, self.held_out = (Memory(rows, *self.sizes, saved=saved) for saved in (True, False))
+
+    def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        if self.config.memory == "none":
+            return batch
+        if "fresh" not in batch:
+            raise RecipeError(f"objective {self.losses[0]}: memory needs rows that follow each other; use data: stream")
+        return batch.but(place=np.arange(batch.size))
 
     def counts(self, batch: Batch) -> dict[str, float]:
         pairs = np.ones((len(batch.ids), batch.ids.shape[1] - 1), bool)
@@ -48,6 +68,23 @@ class BidirectionalLM(Objective):
     def visible(self, batch: Batch) -> Rule:
         """The backbone's directions say who sees whom."""
         return full
+
+    def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
+        store = self.memory if self.training else self.held_out
+        if store is None:
+            return super().run(backbone, batch, **options)
+        if not self.training:
+            store.settle()  # held-out rows follow each other without steps
+        before = store.read(batch.place, batch.fresh)
+        held = before.states[:, :, 0] * (before.filled > 0)[:, None, None]  # b layers m
+        out = super().run(backbone, batch, memory=held.unbind(1), **options)
+        ends = torch.stack(out.memory, 1).detach()[:, :, None]  # type: ignore[arg-type]
+        store.note(batch.place, before, ends, torch.ones_like(batch.place))
+        return out
+
+    def after_step(self, step: int) -> None:
+        if self.memory is not None:
+            self.memory.settle()
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
         ids = batch.ids

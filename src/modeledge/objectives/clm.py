@@ -1,7 +1,8 @@
 """Causal language modelling: every token from those before it.
 
-Source: GPT-2. Rows are cut from one stream of documents with an end token after each; a token may look into the document
-before its own unless the source keeps them apart (`isolate: true`, which emits `doc`). Not here: generation (run)."""
+Source: GPT-2. Rows are cut from one stream of documents with an end token after each; a token may look into the
+document before its own unless the source keeps them apart (`isolate: true`, which emits `doc`). Not here: generation
+(run)."""
 
 from __future__ import annotations
 
@@ -62,8 +63,8 @@ class CausalLM(Objective):
 
         The sum over a continuation's places is its log-probability after the prompt (zero-shot choice)."""
         states: Tensor = self.run(backbone, batch).states  # type: ignore[assignment]
-        rows = [self.head(s).float().log_softmax(-1) for s in states]  # one row's scores at a time
-        picked = [
-            p.gather(-1, n.clamp(min=0)[:, None])[:, 0] * (n >= 0) for p, n in zip(rows, batch.labels, strict=True)
-        ]
+        picked = []
+        for row, labels in zip(states, batch.labels, strict=True):  # one row's scores at a time
+            chosen = self.head(row).float().log_softmax(-1).gather(-1, labels.clamp(min=0)[:, None])
+            picked.append(chosen[:, 0] * (labels >= 0))
         return nn.functional.pad(torch.stack(picked)[:, :-1], (1, 0))

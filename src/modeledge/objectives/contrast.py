@@ -90,9 +90,7 @@ class Contrast(Objective):
             return {self.losses[0]: symmetric_info_nce(image, text, targets, scale=self.scale())}
         (all_image, first), (all_text, _) = gather(image), gather(text)
         targets = self.targets(batch, first, lambda x: gather(x)[0])
-        total = symmetric_info_nce(
-            image, text, targets, scale=self.scale(), all_left=all_image, all_right=all_text
-        )
+        total = symmetric_info_nce(image, text, targets, scale=self.scale(), all_left=all_image, all_right=all_text)
         return {self.losses[0]: total}
 
     def targets(self, batch: Batch, first: int, everywhere: Any) -> Targets:

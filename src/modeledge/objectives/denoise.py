@@ -41,9 +41,9 @@ class Denoise(Seq2Seq):
     """Corrupt a row, reconstruct it or what is missing."""
 
     class Config(Seq2Seq.Config):
-        """noise: tokens in spans of mean length `span`, each token by itself, everything from a random place on, or the
-        order; rate: share of noise; show: noise as one sentinel a span, as a mask a token (mixed: one in ten as a random
-        token), or not at all; ask: the noise with its sentinels, the noise alone, or the whole text."""
+        """noise: tokens in spans of mean length `span`, each token by itself, everything from a random place on, or
+        the order; rate: share of noise; show: noise as one sentinel a span, as a mask a token (mixed: one in ten as a
+        random token), or not at all; ask: the noise with its sentinels, the noise alone, or the whole text."""
 
         noise: Literal["spans", "each", "tail", "shuffle"] = "spans"
         rate: float = Field(0.15, gt=0, lt=1)
@@ -63,7 +63,7 @@ class Denoise(Seq2Seq):
             )
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        ids, cfg, pad, end = batch.ids, self.config, self.facts.pad, self.facts.special["eos"]
+        ids, pad, end = batch.ids, self.facts.pad, self.facts.special["eos"]
         n = self._length(batch)
         noise = self._noise(n, ids.shape[1], rng)
         row = np.arange(ids.shape[1]) < n[:, None]

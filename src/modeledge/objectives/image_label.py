@@ -1,19 +1,33 @@
 """Say what a picture shows: supervised pre-training of vision backbones, and their fine-tuning.
 
-Sources: ResNet, arXiv:1512.03385 §4.1; ViT, arXiv:2010.11929 §3.1-3.2 (the head of fine-tuning starts at zero).
+Sources: ResNet, arXiv:1512.03385 §4.1; ViT, arXiv:2010.11929 §3.1-3.2 (the head of fine-tuning starts at zero); frozen
+features, arXiv:1411.1792.
 Not here: contrast with text (contrast.py), mix-up."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import IGNORE, Batch, Facts, InputError, Output, RecipeError, Sum
+from modeledge.core import (
+    IGNORE,
+    Batch,
+    Facts,
+    InputError,
+    Output,
+    PartConfig,
+    RecipeError,
+    Slot,
+    Sum,
+    build,
+    part,
+)
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective
 from modeledge.objectives._show import Show, show
@@ -21,27 +35,30 @@ from modeledge.visibility import Seen
 
 
 class ImageLabel(Objective):
-    """One linear layer on the picture's vector, which starts at zero: every class is equally likely at first."""
+    """A head on the picture's vector; it starts at zero, so that every class is equally likely at first."""
 
     class Config(Objective.Config):
-        """show: how pictures are cut in training; smoothing: the target's share that goes evenly to all classes."""
+        """show: how pictures are cut in training; smoothing: the target's share that goes evenly to all classes; train:
+        the whole model, or the head alone on features of the backbone as it is; head: from the vector to scores."""
 
         show: Show = Show()
         smoothing: float = Field(0.0, ge=0, lt=1)
+        train: Literal["all", "head"] = "all"
+        head: Annotated[PartConfig, Slot("heads")] = part("classifier", start="zero")
 
     config: Config
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)
-        self.names = facts.labels.get(config.on or "label") or facts.labels.get("label")
+        self.names = facts.labels.get(config.on or "label") or facts.labels.get("label") or []
         if not self.names:
             raise InputError(
                 f"objective {config.name or config.kind!r}: the data has no classes\n"
                 "  next: prepare pictures with labels (a folder a class, or --label COLUMN)"
             )
-        self.head = nn.Linear(backbone.width, len(self.names))
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = build("heads", config.head, facts, backbone, outputs=len(self.names))
+        if config.train == "head":
+            backbone.requires_grad_(False)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         return batch.but(image=show(batch.image, rng, self.config.show, training=self.training))
@@ -50,7 +67,11 @@ class ImageLabel(Objective):
         return {self.losses[0]: float((batch.label != IGNORE).sum())}
 
     def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
-        return backbone(batch, Seen(), **options)
+        if self.config.train == "all":
+            return backbone(batch, Seen(), **options)
+        backbone.eval()  # no dropout and no moving statistics in what is only read
+        with torch.no_grad():
+            return backbone(batch, Seen(), **options)
 
     def scores(self, out: Output) -> Float[Tensor, "b c"]:
         """The score of each class. Raises RecipeError if the backbone gives no vector for a picture."""

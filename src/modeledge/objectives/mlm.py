@@ -37,9 +37,10 @@ class MaskedLM(Objective):
 
     class Config(Objective.Config):
         """rate: share of ordinary tokens to predict; select: how they are chosen (a fixed count a row, each
-        independently, or whole words); ngrams: longest run of tokens or words, drawn with p(n) proportional to 1/n, or
-        the probabilities of runs of 1, 2, ...; replace: shares of [MASK] and of random tokens among the chosen; most: at
-        most so many a row; static: so many fixed masks a row, reused over the epochs (0: a new one each time)."""
+        independently, or whole words); ngrams: longest run of tokens or words, drawn with p(n) proportional to 1/n,
+        or the probabilities of runs of 1, 2, ...; replace: shares of [MASK] and of random tokens among the chosen;
+        most: at most so many a row; static: so many fixed masks a row, reused over the epochs (0: a new one each
+        time)."""
 
         rate: float = Field(0.15, gt=0, lt=1)
         select: Literal["count", "each", "words"] = "count"

@@ -1,8 +1,8 @@
 """Permutation language modelling: the last tokens of a random order, each from those before it in the order.
 
-Source: XLNet, arXiv:1906.08237 §2.2-2.5 and the released data builder. Tokens are not replaced: a query stream that does
-not know its own token reads a content stream that does. Rows of parallel streams remember the row before (memory).
-Not here: reading half of the streams backwards (the released bi_data)."""
+Source: XLNet, arXiv:1906.08237 §2.2-2.5 and the released data builder. Tokens are not replaced: a query stream that
+does not know its own token reads a content stream that does. Rows of parallel streams remember the row before
+(memory). Not here: reading half of the streams backwards (the released bi_data)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class PermutationLM(Objective):
     """Needs a two-stream backbone."""
 
     class Config(Objective.Config):
-        """rate: share of the tokens to predict (1/K of the paper); reuse: how many tokens of a row, its first, later rows
-        may remember, and how many share an order (default: all); memory: how many tokens a row remembers; layout: what
-        follows the reused tokens, the text itself or a pair of segments [A sep B sep cls]."""
+        """rate: share of the tokens to predict (1/K of the paper); reuse: how many tokens of a row, its first, later
+        rows may remember, and how many share an order (default: all); memory: how many tokens a row remembers;
+        layout: what follows the reused tokens, the text itself or a pair of segments [A sep B sep cls]."""
 
         rate: float = Field(1 / 6, gt=0, lt=1)
         reuse: int | None = Field(None, ge=1)

@@ -2,8 +2,9 @@
 original ones.
 
 Source: ELECTRA, arXiv:2003.10555 §2-3.1. The generator is a companion: trained by its own masked loss, it shares the
-token and position tables with the model (one storage) and gets no gradient through the sampling. A sampled token that happens
-to be right counts as original. Not here: the released code's drawing of places with replacement, of which it masks 85 %."""
+token and position tables with the model (one storage) and gets no gradient through the sampling. A sampled token that
+happens to be right counts as original. Not here: the released code's drawing of places with replacement, of which it
+masks 85 %."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ class ReplacedTokenDetection(Objective):
 
     class Config(Objective.Config):
         """generator: its width relative to the model's (heads and feed-forward likewise), or what fills the places
-        instead (uniform: any token); layers: of the generator (default: as many); factor: of the detection loss; mask: the
-        objective that hides tokens and trains the generator; tie: the tables both networks share."""
+        instead (uniform: any token); layers: of the generator (default: as many); factor: of the detection loss;
+        mask: the objective that hides tokens and trains the generator; tie: the tables both networks share."""
 
         generator: float | Literal["uniform"] = 0.25
         layers: int | None = Field(None, ge=1)

@@ -30,6 +30,7 @@ class Model(nn.Module):
                         f"objectives.{name}.share: no objective named {other!r} ({', '.join(self.objectives)})"
                     )
                 objective.head = self.objectives[other].head
+            objective.prepare(recipe.loop.batch)
 
     def each(self) -> list[tuple[str, Objective]]:
         """(name, objective) in the recipe's order."""

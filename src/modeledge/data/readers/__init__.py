@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from modeledge.core import DataError
 from modeledge.data.readers._columns import read_arrow, read_parquet
 from modeledge.data.readers._lines import read_jsonl, read_separated, read_text
+from modeledge.data.readers._pictures import read_picture
 from modeledge.data.readers._record import Bad, Documents, Record, Wanted
 
 __all__ = ["Bad", "Documents", "Record", "Wanted", "expand", "read"]
@@ -21,8 +22,6 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
 TEXTS = (".txt", *TABLES)
 _PACKED = (".gz", ".zst")
-Kind = Literal["text", "table", "images"]
-
 
 def expand(files: str | Path | Sequence[str | Path], *, allowed: tuple[str, ...] = TEXTS) -> list[Path]:
     """The files that paths, folders (recursively, sorted by name) and globs (sorted) stand for.
@@ -109,4 +108,5 @@ def read(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record | B
         ".parquet": read_parquet,
         "arrow": read_arrow,
     }
+    readers |= dict.fromkeys(IMAGES, read_picture)
     return readers.get(ending(file), read_jsonl)(file, wanted, tally)

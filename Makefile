@@ -1,0 +1,73 @@
+# Two commands do everything on a fresh machine with Python and make:
+#   make quickstart    installs into .venv and runs the whole story on the embedded corpus
+#   make test          installs into .venv with the test extras and passes the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+FAST := not slow and not gpu and not net
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test check format lint types fast slow golden bench feel docs catalogue constraints clean
+
+quickstart: $(VENV)/.core
+	$(BIN)/modeledge quickstart
+
+test: check
+
+check: $(VENV)/.test lint types fast
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check src tests tools bench
+	$(BIN)/ruff check src tests tools bench
+
+types: $(VENV)/.test
+	$(BIN)/pyright
+
+fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
+
+slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m "slow and not gpu and not net"
+
+format: $(VENV)/.test
+	$(BIN)/ruff format src tests tools bench
+	$(BIN)/ruff check --fix src tests tools bench
+
+golden: $(VENV)/.test
+	$(BIN)/python tools/golden.py
+
+bench: $(VENV)/.test
+	$(BIN)/python bench/cpu_mlm.py
+
+feel: $(VENV)/.test
+	$(BIN)/python bench/feel.py --write docs/feel.md
+
+catalogue: $(VENV)/.core
+	$(BIN)/python tools/catalogue.py
+
+docs: $(VENV)/.docs catalogue
+	$(BIN)/mkdocs build --strict
+
+constraints:
+	$(PYTHON) tools/constraints.py
+
+clean:
+	rm -rf $(VENV) site dist build
+
+# An installation is made once and again when what it depends on changes.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "modeledge needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[report]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs]'
+	@touch $@

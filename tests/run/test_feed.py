@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+from modeledge.core import DataError
+from modeledge.engine.processes import Ranks
+from modeledge.recipe.resolve import resolve
+from modeledge.recipe.schema import Mix, check
+from modeledge.run.feed import Feed
+from modeledge.run.job import facts_from
+from modeledge.run.model import make_model
+
+SMALL = [
+    "backbone.width=16",
+    "backbone.layers=1",
+    "backbone.heads=2",
+    "backbone.ffn.width=32",
+    "backbone.positions.max=64",
+]
+
+
+@pytest.fixture
+def make(text_store):
+    from modeledge.core import build
+    from modeledge.data.store import Store
+
+    store = Store.open(text_store)
+
+    def build_feed(
+        sets=("objectives=[{kind: mlm}]",), source="{kind: full_sentences, length: 32}", mix=None, **options
+    ):
+        recipe = check(resolve("bert", sets=[*SMALL, f"data.text={source}", *sets]))
+        facts = facts_from({"text": store})
+        model = make_model(recipe, facts, seed=0)
+        sources = {"text": build("data.sources", recipe.data["text"], store, facts, options.get("split", "train"))}
+        settings = {"batch": 12, "micro": 4, "seed": 3, "total": 100, **options}
+        return Feed(sources, dict(model.each()), mix or recipe.mix, **settings), model
+
+    return build_feed
+
+
+def test_each_row_comes_once_an_epoch_in_another_order_each_time(make):
+    feed, _ = make()
+    n = len(feed.sources["text"])
+    rows = np.concatenate([feed.step(i).rows["text"] for i in range(-(-2 * n // 12))])
+    assert sorted(rows[:n]) == sorted(rows[n : 2 * n]) == list(range(n))
+    assert (rows[:n] != rows[n : 2 * n]).mean() > 0.9
+
+
+def test_a_step_is_the_same_whatever_came_before_and_for_any_number_of_workers(make):
+    feed, _ = make()
+    alone = feed.step(7)
+    for workers in (0, 1, 2):
+        steps = list(make()[0].steps(5, 9, workers=workers))
+        assert [s.number for s in steps] == [5, 6, 7, 8]
+        for a, b in zip(alone.works[0].micros, steps[2].works[0].micros, strict=True):
+            assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_ranks_and_micro_batches_cut_one_global_batch(make):
+    whole = make(micro=12)[0].step(4).works[0].micros[0]
+    for size, micro in ((1, 4), (2, 3), (3, 4)):
+        parts = [m for r in range(size) for m in make(micro=micro, ranks=Ranks(r, size))[0].step(4).works[0].micros]
+        assert np.array_equal(np.concatenate([p.ids for p in parts]), whole.ids)
+        counts = {tuple(make(micro=micro, ranks=Ranks(r, size))[0].step(4).counts.items()) for r in range(size)}
+        assert counts == {(("mlm", float((whole.targets >= 0).sum())),)}
+
+
+def test_another_seed_is_another_order_and_other_masks(make):
+    a, b = make(seed=1)[0].step(0), make(seed=2)[0].step(0)
+    assert (a.rows["text"] != b.rows["text"]).any()
+
+
+def test_the_counts_before_the_model_are_the_counts_after_it(make):
+    feed, model = make(sets=["objectives=[{kind: mlm}, {kind: nsp}]"], source="{kind: segment_pair, length: 32}")
+    step = feed.step(0)
+    found = {}
+    for work in step.works:
+        for micro in work.micros:
+            for name, value in model(work.names, micro.tensors()).items():
+                found[name] = found.get(name, 0.0) + float(value.count)
+    assert found == step.counts and set(found) == {"mlm", "nsp"}
+
+
+def test_summed_objectives_on_one_source_share_one_pass(make):
+    feed, _ = make(sets=["objectives=[{kind: nsp}, {kind: mlm}]"], source="{kind: segment_pair, length: 32}")
+    assert feed.groups(["nsp", "mlm"]) == [("mlm", "nsp")]  # the one with a view of its own decides who sees whom
+
+
+def test_a_sampled_mix_draws_by_its_rates(make):
+    sets = ["objectives=[{kind: mlm, name: a}, {kind: mlm, name: b}]"]
+    feed, _ = make(sets=sets, mix=Mix(kind="sample", rates={"a": 3.0, "b": 1.0}))
+    share = np.mean([feed.active(i) == ["a"] for i in range(4000)])
+    assert abs(share - 0.75) < 3 * (0.75 * 0.25 / 4000) ** 0.5
+    assert [feed.active(i) for i in range(50)] == [feed.active(i) for i in range(50)]
+
+
+def test_a_ramp_lets_objectives_join_one_after_the_other(make):
+    sets = ["objectives=[{kind: mlm, name: a}, {kind: mlm, name: b}, {kind: mlm, name: c}]"]
+    feed, _ = make(sets=sets, mix=Mix(kind="ramp", joins={"c": 0.9}))
+    assert [len(feed.active(i)) for i in (0, 32, 34, 89, 90, 99)] == [1, 1, 2, 2, 3, 3]
+
+
+def test_held_out_rows_come_once_in_order_with_the_same_masks(make):
+    feed, _ = make(split="valid")
+    n = len(feed.sources["text"])
+    steps = [feed.step(i) for i in range(-(-n // 12))]
+    assert np.concatenate([s.rows["text"] for s in steps]).tolist() == list(range(n))
+    again = feed.step(0).works[0].micros[0]
+    assert np.array_equal(again.targets, steps[0].works[0].micros[0].targets)
+
+
+def test_fewer_rows_than_a_batch_is_an_error_that_says_what_to_do(make):
+    with pytest.raises(
+        DataError, match=r"train rows, fewer than one batch of 5000\n  next: more data, --set loop.batch="
+    ):
+        make(batch=5000)
+
+
+def test_a_batch_the_processes_cannot_share_is_refused(make):
+    with pytest.raises(DataError, match="12 rows cannot be shared evenly by 5 processes"):
+        make(ranks=Ranks(0, 5))
+
+
+def test_static_masks_return_with_the_row_and_dynamic_ones_do_not(make):
+    def targets(sets, epochs):
+        feed, _ = make(sets=sets, batch=1, micro=1)
+        n, out = len(feed.sources["text"]), {}
+        for step in range(epochs * n):
+            made = feed.step(step)
+            micro = made.works[0].micros[0]
+            out.setdefault(int(made.rows["text"][0]), []).append(tuple(micro.target_at[micro.targets >= 0]))
+        return list(out.values())
+
+    assert all(a == c and b == d for a, b, c, d in targets(["objectives=[{kind: mlm, static: 2}]"], 4))
+    assert np.mean([a == b for a, b in targets(["objectives=[{kind: mlm}]"], 2)]) < 0.1
