@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 FAST := not slow and not gpu and not net
+SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.layers,modeledge.heads,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: quickstart test check format lint types fast slow golden bench feel docs catalogue constraints clean
@@ -25,7 +26,7 @@ types: $(VENV)/.test
 	$(BIN)/pyright
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS)
+	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) $(SHAPES)
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not gpu and not net"

@@ -120,9 +120,9 @@ def prepare(
 
     summary = make_store(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
-        processes=processes or os.cpu_count() or 1, on_bad=on_bad, quiet=quiet or as_json,
+        processes=processes, on_bad=on_bad, quiet=quiet or as_json,
     )  # fmt: skip
-    show(vars(summary), as_json=as_json, text=str(summary))
+    show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 
 
 @app.command()

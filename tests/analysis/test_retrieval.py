@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from modeledge.analysis.retrieval import retrieval
+from modeledge.analysis.retrieval import retrieval, retrieval_of_pairs
 
 
 def by_sorting(scores, right, k):
@@ -48,6 +48,16 @@ def test_a_model_that_says_the_same_of_everything_gets_chance():
     assert abs(got["text_to_image"]["recall@5"] - 5 / 20) < 1e-9
     assert abs(got["image_to_text"]["recall@1"] - 5 / 100) < 1e-9
     assert got["text_to_image"]["median_rank"] == 10.5
+
+
+def test_rows_of_one_picture_count_as_one_picture():
+    rng = np.random.default_rng(2)
+    pictures, text = torch.from_numpy(rng.normal(size=(5, 4))), torch.from_numpy(rng.normal(size=(9, 4)))
+    owner = np.array([3, 0, 1, 4, 2, 0, 0, 3, 1])
+    names = np.array([70, 20, 90, 10, 50])  # whatever numbers the pictures go by
+    got = retrieval_of_pairs(pictures[owner], text, names[owner])
+    order = np.argsort(names)
+    assert got == retrieval(pictures[order], text, np.argsort(order)[owner])
 
 
 def test_any_of_its_captions_is_a_hit_for_a_picture():

@@ -107,6 +107,16 @@ def test_statistics_rest_under_a_frozen_gain_even_in_training_mode():
     assert len([k for k in moved if "running_mean" in k]) == norms
 
 
+def test_batch_normalisation_is_that_of_torch():
+    torch.manual_seed(0)
+    ours, theirs = BatchNorm(5), nn.BatchNorm2d(5)
+    for _ in range(3):
+        x = torch.randn(4, 5, 3, 3) * 2 + 1
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+    assert ours.state_dict().keys() == theirs.state_dict().keys() - {"num_batches_tracked"}
+
+
 def test_the_stride_stands_where_it_is_asked_for():
     early, late = (make(block="bottleneck", stride_on=s).stages[1][0].branch for s in ("1x1", "3x3"))
     assert [early[0][0].stride, early[2][0].stride] == [(2, 2), (1, 1)]

@@ -53,6 +53,14 @@ def test_several_positives_cost_the_mean_over_them():
     torch.testing.assert_close(info_nce(image, text, spread(positive), scale=7.0).total, wanted)
 
 
+def test_half_precision_around_the_loss_does_not_reach_into_it():
+    image, text = vectors()
+    plain = info_nce(image, text, torch.arange(6), scale=100.0).total
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (image @ text.T).dtype == torch.bfloat16
+        assert torch.equal(info_nce(image, text, torch.arange(6), scale=100.0).total, plain)
+
+
 def test_rows_of_other_processes_are_further_keys_only():
     image, text = vectors(8)
     full = symmetric_info_nce(image, text, torch.arange(8), scale=3.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from modeledge.backbones.dual import Dual
 from modeledge.core import Batch, Facts
 from modeledge.losses.contrastive import symmetric_info_nce
-from modeledge.objectives.contrast import Contrast, unit
+from modeledge.objectives.contrast import Contrast, keys, unit
 
 FACTS = Facts(vocab=40, special={"pad": 0, "bos": 1, "eos": 2}, words=(3, 40), image=(8, 8, 3))
 COMMON = {"kind": "transformer", "width": 16, "layers": 2, "heads": 2, "join": "pre", "init": "clip"}
@@ -113,7 +115,8 @@ def test_equal_captions_and_equal_pictures_are_positives_when_asked():
     plain, _ = make()
     batch = rows(6)
     batch["ids"][4] = batch["ids"][1]
-    shown = objective.view(batch, np.random.default_rng(0)).but(image_id=np.array([0, 1, 2, 0, 4, 5])).tensors()
+    batch["image"][3] = batch["image"][0]
+    shown = objective.view(batch, np.random.default_rng(0)).tensors()
     targets = objective.targets(shown, 0, lambda x: x)
     positive = torch.eye(6, dtype=torch.bool)
     for i, j in ((1, 4), (0, 3)):
@@ -125,6 +128,29 @@ def test_equal_captions_and_equal_pictures_are_positives_when_asked():
     torch.testing.assert_close(objective.loss(out, shown)["contrast"].total, wanted.total)
     # a model that gives equal captions equal vectors cannot do better than ln 2 there, and is not asked to
     assert not torch.equal(plain.loss(out, shown)["contrast"].total, wanted.total)
+
+
+def test_equal_rows_have_equal_keys_in_every_process():
+    ids = np.array([[1, 2, 3], [1, 2, 4], [1, 2, 3]])
+    found = keys(ids)
+    assert found[0] == found[2] != found[1]
+    assert (keys(ids[:, ::-1][:, ::-1]) == found).all()  # whatever lies how in memory
+    code = "import numpy as np; from modeledge.objectives.contrast import keys; print(keys(np.array([[1, 2, 3]]))[0])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(said) == found[0]
+
+
+def test_padding_that_every_text_has_is_cut_and_changes_nothing():
+    objective, backbone = make()
+    batch = rows(6, t=12)
+    batch["valid"] = np.arange(12) <= (batch.ids == 2).argmax(1)[:, None]
+    batch["ids"][:, 6:] = 0
+    batch["ids"][:, 5] = 2
+    batch["valid"][:, 6:] = False
+    short = objective.finish(batch)
+    assert short.ids.shape[1] == 8
+    vectors = [objective.embed(backbone, b.tensors())["text"] for b in (batch, short)]
+    torch.testing.assert_close(vectors[0], vectors[1])
 
 
 def test_without_duplicates_both_choices_of_positives_agree():

@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from modeledge.backbones.dual import Dual
 from modeledge.core import Batch, Facts
 from modeledge.objectives._gather import gather
-from modeledge.objectives.contrast import Contrast
+from modeledge.objectives.contrast import Contrast, keys
 
 ROWS = 6
 FACTS = Facts(vocab=20, special={"pad": 0, "bos": 1, "eos": 2}, words=(3, 20), image=(4, 4, 3))
@@ -31,8 +31,8 @@ def inputs():
     ids = rng.integers(3, 20, (ROWS, 5))
     ids[:, -1] = 2
     ids[4] = ids[1]  # the same text in both processes
-    same_text = np.array([0, 1, 2, 3, 1, 5])
-    return Batch(image=rng.integers(0, 256, (ROWS, 4, 4, 3), dtype=np.uint8), ids=ids, same_text=same_text)
+    image = rng.integers(0, 256, (ROWS, 4, 4, 3), dtype=np.uint8)
+    return Batch(image=image, ids=ids, text_key=keys(ids), image_key=keys(image))
 
 
 def step(batch, positives):

@@ -152,7 +152,8 @@ def test_one_step_is_gensims(kind):
 
 
 def facts_text(rng, *, countries, sentences):
-    """Sentences about countries, one a document: what belongs to one country shares words, and so does what is a capital."""
+    """Sentences about countries, one a document: what belongs to one country shares words, and so does what is a
+    capital."""
     shared = ["river", "leader", "language", "mountain", "food", "song"]
     of_capital = ["city", "mayor", "streets", "metro", "town", "square"]
     of_country = ["nation", "border", "farmers", "parliament", "army", "coast"]

@@ -98,7 +98,7 @@ def test_classification_equals_hugging_face():
     adopt(objective.head, theirs.classifier)
     batch = rows().but(label=np.array([0, 2, 1, 1, 0]))
     expected = theirs(**named(batch), labels=torch.tensor(batch.label))
-    assert means(objective, backbone, batch)["classify"] == pytest.approx(float(expected.loss), abs=1e-5)
+    assert means(objective, backbone, batch)["classify"] == pytest.approx(expected.loss.item(), abs=1e-5)
     tensors = objective.finish(batch).tensors()
     found = objective.predict(objective.run(backbone, tensors), tensors)
     torch.testing.assert_close(found, expected.logits.softmax(-1), atol=1e-5, rtol=0)
@@ -111,7 +111,7 @@ def test_regression_equals_hugging_face_and_is_in_the_units_of_the_labels():
     adopt(objective.head, theirs.classifier)
     batch = rows().but(label=np.array([0.5, 2.0, 4.5, 1.0, 3.0], np.float32))
     expected = theirs(**named(batch), labels=torch.tensor(batch.label))
-    assert means(objective, backbone, batch)["regress"] == pytest.approx(float(expected.loss), rel=1e-5)
+    assert means(objective, backbone, batch)["regress"] == pytest.approx(expected.loss.item(), rel=1e-5)
     scaled = task("regress", backbone, center=2.0, scale=1.5)
     adopt(scaled.head, theirs.classifier)
     out = scaled.eval().run(backbone, batch.tensors())
@@ -128,7 +128,7 @@ def test_tagging_equals_hugging_face():
     labels = np.where(batch.valid & (rng.random((B, T)) < 0.7), rng.integers(0, 4, (B, T)), IGNORE)
     expected = theirs(**named(batch), labels=torch.tensor(labels))
     batch = batch.but(labels=labels)
-    assert means(objective, backbone, batch)["tag"] == pytest.approx(float(expected.loss), abs=1e-5)
+    assert means(objective, backbone, batch)["tag"] == pytest.approx(expected.loss.item(), abs=1e-5)
 
 
 def test_spans_equal_hugging_face():
@@ -141,7 +141,7 @@ def test_spans_equal_hugging_face():
         **named(batch), start_positions=torch.tensor(batch.begins), end_positions=torch.tensor(batch.ends)
     )
     batch = batch.but(ids=batch.ids)
-    assert means(objective, backbone, batch)["span_qa"] == pytest.approx(float(expected.loss), abs=1e-5)
+    assert means(objective, backbone, batch)["span_qa"] == pytest.approx(expected.loss.item(), abs=1e-5)
 
 
 def test_multiple_choice_equals_hugging_face():
@@ -152,7 +152,7 @@ def test_multiple_choice_equals_hugging_face():
     three = [rows(seed) for seed in range(3)]
     batch = Batch({k: np.stack([r[k] for r in three], 1) for k in three[0]}).but(label=np.array([0, 1, 2, 2, 0]))
     expected = theirs(**named(batch), labels=torch.tensor(batch.label))
-    assert means(objective, backbone, batch)["choice"] == pytest.approx(float(expected.loss), abs=1e-5)
+    assert means(objective, backbone, batch)["choice"] == pytest.approx(expected.loss.item(), abs=1e-5)
 
 
 def test_a_row_shuffled_among_its_options_gets_the_same_scores_in_that_order():
@@ -193,7 +193,7 @@ def test_sentence_vectors_have_length_one_and_the_loss_is_that_of_cosines_in_the
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(B, 2))
     logits = 10 * vectors[:, 0] @ vectors[:, 1].T
     expected = (nn.functional.cross_entropy(logits, torch.arange(B)) + nn.functional.cross_entropy(logits.T, torch.arange(B))) / 2
-    assert means(objective, backbone, pair)["embed"] == pytest.approx(float(expected), rel=1e-5)
+    assert means(objective, backbone, pair)["embed"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_features_leave_the_backbone_as_it_is():

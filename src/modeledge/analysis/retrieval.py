@@ -39,6 +39,18 @@ def retrieval(
     return {"image_to_text": _table(forth, len(texts), ranks), "text_to_image": _table(back, len(images), ranks)}
 
 
+def retrieval_of_pairs(
+    images: Float[Tensor, "m d"],
+    texts: Float[Tensor, "m d"],
+    picture: Int[np.ndarray, " m"],
+    *,
+    ranks: Sequence[int] = RANKS,
+) -> dict[str, dict[str, float]]:
+    """`retrieval` where each row is a picture and one of its texts; equal numbers in `picture` are one picture."""
+    _, first, image_of = np.unique(picture, return_index=True, return_inverse=True)
+    return retrieval(images[torch.from_numpy(first)], texts, image_of.reshape(-1), ranks=ranks)
+
+
 def _search(scores: Float[Tensor, "q n"], right: Bool[Tensor, "q n"]) -> Int[Tensor, "q 3"]:
     """For each query: how many wrong keys score above its best right one, how many wrong and how many right ones
     score the same as it."""

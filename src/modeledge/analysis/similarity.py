@@ -1,7 +1,7 @@
 """What a table of word vectors knows: nearest words, agreement with human judgements of likeness, analogies.
 
-Sources: word2vec, arXiv:1301.3781 §4 (a is to b as c is to d: the word nearest to b - a + c, the three words of the question
-excluded); Spearman's rank correlation with human scores as everywhere since WordSim-353."""
+Sources: word2vec, arXiv:1301.3781 §4 (a is to b as c is to d: the word nearest to b - a + c, the three words of the
+question excluded); Spearman's rank correlation with human scores as everywhere since WordSim-353."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modeledge.core import Facts, InputError, unknown
 
 
 class WordVectors:
-    """Unit vectors by word. A word that is not there is looked up in lower case; a row of zeros has cosine 0 with all."""
+    """Unit vectors by word. An absent word is looked up in lower case; a row of zeros has cosine 0 with all."""
 
     def __init__(self, table: Float[np.ndarray, "v d"], words: Sequence[str]):
         if len(table) != len(words):
@@ -40,7 +40,7 @@ class WordVectors:
     def most_similar(
         self, positive: Sequence[str], negative: Sequence[str] = (), *, n: int = 10
     ) -> list[tuple[str, float]]:
-        """The n words nearest to the sum of unit vectors (positive) minus (negative), with cosines; none of the given."""
+        """The n words nearest to the sum of unit vectors, `negative` taken off, with cosines; none of the given."""
         plus, minus = self.rows(positive), self.rows(negative)
         query = self.unit[plus].sum(0) - self.unit[minus].sum(0)
         score = self.unit @ (query / max(float(np.linalg.norm(query)), 1e-12))
@@ -57,7 +57,7 @@ def word_vectors(table: Float[np.ndarray, "v d"], facts: Facts) -> WordVectors:
 
 
 def similarity(vectors: WordVectors, pairs: Iterable[tuple[str, str, float]]) -> dict[str, float]:
-    """Spearman's correlation of cosines with scores, over the pairs both words of which have a vector; n and missing."""
+    """Spearman's correlation of cosines with scores, over the pairs whose words both have vectors; n and missing."""
     rows = [(vectors.find(a), vectors.find(b), score) for a, b, score in pairs]
     known = [(a, b, s) for a, b, s in rows if a is not None and b is not None]
     if len(known) < 2:

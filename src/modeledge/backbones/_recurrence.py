@@ -1,7 +1,7 @@
 """One layer of LSTM with a projection, and optional bounds on the cell and on what it gives out.
 
-Source: Sak et al., arXiv:1402.1128 (projection); the bounds as in ELMo's released training code. Gates in torch's order i, f,
-g, o; one bias, of which the forget gate's part begins at 1."""
+Source: Sak et al., arXiv:1402.1128 (projection); the bounds as in ELMo's released training code. Gates in torch's
+order i, f, g, o; one bias, of which the forget gate's part begins at 1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Held = tuple[Tensor, Tensor]
 class Recurrence(nn.Module):
     """width: of the input; cell: of the cell; out: of the output; clip: the bound (0: none).
 
-    Without bounds torch's own fused kernel runs; with them the steps are taken one by one, to the same result."""
+    Without bounds torch's own kernel runs where there is one (on CPU not with a projection: its fallback is no faster);
+    otherwise the steps are taken one by one, to the same result."""
 
     def __init__(self, width: int, *, cell: int, out: int, clip: float = 0.0):
         super().__init__()
@@ -36,7 +37,8 @@ class Recurrence(nn.Module):
         """The outputs at all places, and what is remembered after the last; `held`: from before the first."""
         if held is None:
             held = x.new_zeros(len(x), self.out), x.new_zeros(len(x), self.cell)
-        return self.fused(x, held) if self.clip == 0 else self.stepwise(x, held)
+        fused = self.clip == 0 and (x.is_cuda or self.project is None)
+        return self.fused(x, held) if fused else self.stepwise(x, held)
 
     def fused(self, x: Float[Tensor, "b t d"], held: Held) -> tuple[Float[Tensor, "b t p"], Held]:
         """All steps in torch's kernel."""

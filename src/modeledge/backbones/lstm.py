@@ -1,8 +1,8 @@
 """Stacks of LSTM layers over one input: one reads forwards, the other, if there is one, backwards.
 
-Sources: ELMo, arXiv:1802.05365 §3.1 and its released training code (projection, bounds, each layer above the first adds its
-input). The stacks share nothing but the embedding; a place's forward state knows nothing of what follows, its backward state
-nothing of what came before. Not here: weight drop."""
+Sources: ELMo, arXiv:1802.05365 §3.1 and its released training code (projection, bounds, each layer above the first
+adds its input). The stacks share nothing but the embedding; a place's forward state knows nothing of what follows,
+its backward state nothing of what came before. Not here: weight drop."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class OneWay(NamedTuple):
 
 
 class LSTM(nn.Module, Part):
-    """Named intermediates, all `width` wide: `embedding` (the input, repeated for each direction) and `blocks.1`, the states
-    after a layer; of two directions the forward half stands first.
+    """Named intermediates, all `width` wide: `embedding` (the input, repeated for each direction) and `blocks.1`, the
+    states after a layer; of two directions the forward half stands first.
 
-    `memory` is what the forward stack goes on from, one tensor b (width + cell) a layer, and `Output.memory` what it ends
-    with; the backward stack always begins anew: what it would go on from has not been read yet."""
+    `memory` is what the forward stack goes on from, one tensor b (width + cell) a layer, and `Output.memory` what it
+    ends with; the backward stack always begins anew: what it would go on from has not been read yet."""
 
     class Config(PartConfig):
         """width: of one direction's states; cell: of the cells (default: the width, without a projection); directions:
@@ -90,7 +90,7 @@ class LSTM(nn.Module, Part):
         cache: object | None = None,
         memory: Sequence[Float[Tensor, "b m"]] | None = None,
     ) -> Output:
-        """States of every place (b t width); zeros at padding. Who sees whom is fixed by the directions, not by `seen`."""
+        """States of every place (b t width); zeros at padding. The directions say who sees whom, not `seen`."""
         x = self.embedding(batch, self.positions, self.embedding.places(batch, 0))
         valid = batch["valid"] if "valid" in batch else None
         states, ends = self.read(self.stacks[0], x, memory)

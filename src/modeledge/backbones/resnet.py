@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, model_validator
@@ -20,17 +21,23 @@ from modeledge.layers.pixels import Pixels, normalise
 from modeledge.visibility import Seen
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics rest when its gain is frozen.
+class BatchNorm(nn.Module):
+    """Batch normalisation whose statistics rest when its gain is frozen: arXiv:1502.03167, as in torch.nn.
 
     Freezing only the weights of a network in training mode would still move its running statistics, and with them its
-    features."""
+    features. Statistics are of the rows of one forward pass, on this process."""
+
+    def __init__(self, width: int, *, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.momentum, self.eps = momentum, eps
 
     def forward(self, x: Float[Tensor, "b d H W"]) -> Float[Tensor, "b d H W"]:
-        assert self.weight is not None
-        if self.training and self.weight.requires_grad:
-            return super().forward(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        moving = self.training and self.weight.requires_grad
+        statistics: Any = (self.running_mean, self.running_var)
+        return F.batch_norm(x, *statistics, self.weight, self.bias, moving, self.momentum, self.eps)
 
 
 def convolve(fan_in: int, fan_out: int, kernel: int, *, stride: int = 1) -> nn.Sequential:

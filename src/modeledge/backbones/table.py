@@ -3,10 +3,10 @@
 Source: word2vec, arXiv:1301.3781; initial values as in the tool released with it. The output table belongs to the head
 (heads/negative_sampling.py), as every output layer does.
 
-Its gradient is a dense tensor, zero in the rows a batch does not touch, and the optimizers meant for it (AdaGrad, plain
-SGD) leave a row with a zero gradient exactly as it is, so a step moves the touched rows only. Sparse tensors would save the
-pass over the rest (a tenth of a step at 50,000 words and 100 dimensions, if a batch holds some 10,000 words), but the
-gradient's norm, its sum over processes and half of the optimizers do not take them."""
+Its gradient is a dense tensor, zero in the rows a batch does not touch, and the optimizers meant for it (AdaGrad,
+plain SGD) leave a row with a zero gradient exactly as it is, so a step moves the touched rows only. Sparse tensors
+would save the pass over the rest (a tenth of a step at 50,000 words and 100 dimensions, if a batch holds some 10,000
+words), but the gradient's norm, its sum over processes and half of the optimizers do not take them."""
 
 from __future__ import annotations
 

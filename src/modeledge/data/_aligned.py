@@ -135,23 +135,29 @@ class RowsWriter:
                 self.labels[which] += [labels[i] for i in made.kept[rows]]
             self.rows[which] += int(rows.sum())
 
-    def finish(self, meta: dict[str, Any], *, labelled: bool) -> list[str]:
+    def _write_labels(self) -> list[str]:
+        """Numbers as they are, names as their places in the sorted list of names, which is returned."""
+        numbers = any(isinstance(v, float) for v in self.labels[False])
+        names = [] if numbers else sorted({str(v) for v in self.labels[False]}, key=_natural)
+        place = {name: i for i, name in enumerate(names)}
+        for which, values in self.labels.items():
+            strange = [v for v in values if v is None or (not numbers and str(v) not in place)]
+            if strange:
+                raise DataError(f"the label {str(strange[0])!r} occurs in held-out rows but not in training")
+            if self.rows[which]:
+                writer = self.writer.valid() if which else self.writer
+                found = values if numbers else [place[str(v)] for v in values]
+                writer.column("label", np.float32 if numbers else np.int32).append(np.array(found))
+        return names
+
+    def finish(self, where: str, meta: dict[str, Any]) -> list[str]:
         """Complete the store; the names of the classes. Raises DataError if nothing is left to train on."""
         if not self.rows[False]:
-            raise DataError(f"{self.writer.path.name}: no rows are left to train on, {self.rows[True]} are held out")
-        names: list[str] = []
-        if labelled:
-            numbers = any(isinstance(v, float) for v in self.labels[False])
-            names = [] if numbers else sorted({str(v) for v in self.labels[False]}, key=_natural)
-            place = {name: i for i, name in enumerate(names)}
-            for which, values in self.labels.items():
-                strange = [v for v in values if not numbers and str(v) not in place]
-                if strange:
-                    raise DataError(f"the label {str(strange[0])!r} occurs in held-out rows but not in training")
-                if self.rows[which]:
-                    writer = self.writer.valid() if which else self.writer
-                    found = values if numbers else [place[str(v)] for v in values]
-                    writer.column("label", np.float32 if numbers else np.int32).append(np.array(found))
+            raise DataError(f"{where}: no rows to train on ({self.rows[True]} held out)")
+        known = [v is not None for side in self.labels.values() for v in side]
+        names = self._write_labels() if all(known) and known else []
+        if any(known) and not all(known):
+            raise DataError(f"{where}: {known.count(False)} of {len(known)} rows have no label")
         if self.columns:
             self.writer.column("frequency", np.int64).append(self.frequency)
         self.writer.finish(rows=self.rows[False], valid_rows=self.rows[True], meta=meta | {"labels": names})
@@ -168,7 +174,8 @@ def first_size(job: Job, column: str) -> int:
         try:
             return min(*picture_size(image_bytes(record, column)), 256)
         except Unusable as error:
-            job.reject(Bad(record.file, record.line, record.offset, str(error)))
+            if job.on_bad == "stop":
+                job.reject(Bad(record.file, record.line, record.offset, str(error)))
     raise DataError(f"{job.files[0]}: no pictures in it")
 
 

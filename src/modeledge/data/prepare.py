@@ -98,7 +98,8 @@ class Plan:
             columns[self.labelled] = (str, int, float, bool)
         if self.lang not in (None, "file") and self.kind == "text":
             columns[str(self.lang)] = (str, int)
-        return Wanted(columns, documents=self.documents)
+        optional = ("label",) if self.kind == "images" and self.label == "label" else ()
+        return Wanted(columns, optional, self.documents)
 
     def jobs(self) -> list[Job]:
         """What is read for training and, if files are given for it, for validation."""
@@ -173,7 +174,7 @@ def _aligned(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, s
         options: dict[str, Any] = {"image": image, "texts": plan.texts, "label": plan.labelled}
         write_rows(job, made, **options, processes=processes, held=nth > 0)
     meta = _meta(plan, jobs, tokenizer, summary, {})
-    summary.labels = made.finish(meta, labelled=plan.labelled is not None)
+    summary.labels = made.finish(names_of(jobs[0].files), meta)
     summary.rows, summary.valid_rows = made.rows[False], made.rows[True]
     summary.tokens, summary.valid_tokens = made.tokens[False], made.tokens[True]
 

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from modeledge.core import DataError
 from modeledge.data.readers import TABLES, Bad, Record, Wanted, ending, expand, read
 from modeledge.data.store import META, Store, sha256
@@ -65,6 +67,19 @@ class Table:
         if not rows:
             raise DataError(f"{self.path}: the table has no rows")
         return rows
+
+
+def rows_of(store: Store, *, text: str, second: str | None, label: str) -> list[Record]:
+    """The rows of a prepared table as records: texts as token ids, classes by their names."""
+    names, file = store.meta.get("labels") or [], str(store.path)
+    columns = {text: _ragged(store, "tokens")} | ({second: _ragged(store, "second")} if second else {})
+    if "label" in store:
+        columns[label] = [names[v] if names else float(v) for v in store["label"]]
+    return [Record(dict(zip(columns, row, strict=True)), file, nth + 1) for nth, row in enumerate(zip(*columns.values()))]
+
+
+def _ragged(store: Store, name: str) -> list[Any]:
+    return np.split(np.asarray(store[name], np.int32), store.offsets(name)[1:-1])
 
 
 def open_data(path: str | Path, *, valid: str | Path | None = None) -> Store | Table:

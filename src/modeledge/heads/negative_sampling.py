@@ -1,8 +1,8 @@
 """A second table of word vectors, for words as outputs, and the noise that its scores are held against.
 
-Source: word2vec, arXiv:1310.4546 §2.2. The paper draws k noise words for every pair. Here a row of words shares one draw, and
-each word of it counts k / draws times for every pair of the row: the same expectation, by matrix products instead of a gather
-for each pair (Ji et al., arXiv:1604.04661, share likewise). Not here: hierarchical softmax."""
+Source: word2vec, arXiv:1310.4546 §2.2. The paper draws k noise words for every pair. Here a row of words shares one
+draw, and each word of it counts k / draws times for every pair of the row: the same expectation, by matrix products
+instead of a gather for each pair (Ji et al., arXiv:1604.04661, share likewise). Not here: hierarchical softmax."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class NegativeSampling(nn.Module, Part):
     """Scores of words against states, and words drawn as noise with probability f^power."""
 
     class Config(PartConfig):
-        """negatives: k, the noise words a pair is weighed against; draws: how many a row draws and shares; power: of the
-        frequency."""
+        """negatives: k, the noise words a pair is weighed against; draws: how many a row draws and shares; power: of
+        the frequency."""
 
         negatives: int = Field(5, ge=1)
         draws: int = Field(64, ge=1)

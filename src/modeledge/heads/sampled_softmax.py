@@ -1,7 +1,7 @@
 """A softmax over a large vocabulary that trains against a sample of it and is evaluated in full.
 
-Source: Jean et al., arXiv:1412.2007; ELMo's released training code draws 8192 words log-uniformly by rank. One sample serves
-all places of a forward pass."""
+Source: Jean et al., arXiv:1412.2007; ELMo's released training code draws 8192 words log-uniformly by rank. One sample
+serves all places of a forward pass."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from modeledge.losses.sampled_softmax import sampled_cross_entropy
 class SampledSoftmax(nn.Module, Part):
     """`head(states)` are the scores of all words; `head.loss` trains against a sample."""
 
+    cumulative: Tensor
+    log_expected: Tensor
+
     class Config(PartConfig):
-        """negatives: how many words are drawn, with replacement (0: none, the full softmax also in training); noise: by
-        rank, p proportional to log((r + 2) / (r + 1)), for vocabularies sorted by falling frequency, or by the counts of
-        the training data."""
+        """negatives: how many words are drawn, with replacement (0: none, the full softmax also in training); noise:
+        by rank, p proportional to log((r + 2) / (r + 1)), for vocabularies sorted by falling frequency, or by the
+        counts of the training data."""
 
         negatives: int = Field(8192, ge=0)
         noise: Literal["log_uniform", "unigram"] = "log_uniform"

@@ -1,7 +1,8 @@
 """One sequence of states from those of all layers: gamma * sum of softmax(w)_j h_j.
 
-Source: ELMo, arXiv:1802.05365 §3.2 eq. 1; the sum has one term a layer, the input first, each with its directions side by side.
-w and gamma are learned with the task, which begins at the plain mean. Any backbone that keeps its layers will do."""
+Source: ELMo, arXiv:1802.05365 §3.2 eq. 1; the sum has one term a layer, the input first, each with its directions
+side by side. w and gamma are learned with the task, which begins at the plain mean. Any backbone that keeps its
+layers will do."""
 
 from __future__ import annotations
 

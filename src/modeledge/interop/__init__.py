@@ -1,1 +1,138 @@
-""""""
+"""To and from Hugging Face folders: one file a `model_type`, one table of names and one of settings, read both ways.
+
+Nothing here imports transformers, except `check`, which compares the scores of both where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from modeledge.core import InputError, find, kinds, nearest
+from modeledge.interop._port import Port, same_backbone
+from modeledge.interop._settings import complete, differences
+
+__all__ = ["Imported", "from_hf", "model_types", "port_of", "to_hf"]
+
+
+@dataclass
+class Imported:
+    """A model read from a Hugging Face folder.
+
+    type      its model_type
+    backbone  and `objectives`: these keys of a recipe
+    facts     vocab, special ids and labels, as far as the configuration knows them
+    state     tensors named backbone.* and objectives.<kind>.*
+    fresh     beginnings of the names of tensors that these objectives have and the folder does not"""
+
+    type: str
+    backbone: dict[str, Any]
+    objectives: list[dict[str, Any]]
+    facts: dict[str, Any]
+    state: dict[str, Tensor]
+    fresh: tuple[str, ...] = ()
+
+
+def model_types() -> tuple[str, ...]:
+    """The model types that can be read and written."""
+    return kinds("interop")
+
+
+def port_of(model_type: str, *, where: str) -> Port:
+    """The tables of a model type. Raises InputError for one that is not known, naming the nearest."""
+    if model_type not in model_types():
+        close = nearest(str(model_type), model_types())
+        hint = f"; did you mean {close!r}?" if close else ""
+        known = ", ".join(model_types())
+        raise InputError(f"{where}: no model type {model_type!r} here{hint}\n  known: {known}")
+    return find("interop", model_type)()
+
+
+def from_hf(config: Mapping[str, Any], state: Mapping[str, Tensor], *, where: str = "config.json") -> Imported:
+    """Settings and tensors of ours from theirs.
+
+    Raises InputError for an unknown type, a setting we have no counterpart of, and missing or left-over tensors."""
+    port = port_of(config.get("model_type", ""), where=where)
+    theirs = port.clean(state)
+    parts = port.found(theirs, config)
+    settings = port.settings(config, parts)
+    ours = port.state(settings, parts, theirs)
+    fresh = tuple(name for o in settings["objectives"] for name in port.fresh(o))
+    return Imported(port.type, settings["backbone"], settings["objectives"], settings["facts"], ours, fresh)
+
+
+def to_hf(
+    tree: Mapping[str, Any], state: Mapping[str, Tensor], facts: Mapping[str, Any], *, model_type: str | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(config.json, tensors) of a recipe's model; without a `model_type`, of the first type that can express it.
+
+    tree: the recipe's `backbone` and `objectives`; facts: vocab, special, labels. Raises InputError if no type can, or
+    if the model has tensors that the type has no place for."""
+    config, tensors, _ = export(tree, state, facts, model_type=model_type)
+    return config, tensors
+
+
+Folder = tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
+
+
+def export(
+    tree: Mapping[str, Any], state: Mapping[str, Tensor], facts: Mapping[str, Any], *, model_type: str | None
+) -> Folder:
+    """`to_hf`, and the same for the folders inside the folder (the generator of ELECTRA), by name."""
+    if model_type is not None:
+        return _export(port_of(model_type, where="--type"), tree, state, facts)
+    reasons = []
+    for name in ORDER:
+        try:
+            return _export(port_of(name, where="--type"), tree, state, facts)
+        except InputError as error:
+            reasons.append(str(error).replace("\n", " "))
+    raise InputError("no Hugging Face model type can express this model\n  " + "\n  ".join(reasons))
+
+
+ORDER = ("bert", "electra", "albert", "roberta", "gpt2", "t5", "xlnet", "vit", "clip", "resnet")
+"""The order of trying: the plainest type that can express a model is taken."""
+
+
+def _export(port: Port, tree: Mapping[str, Any], state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Folder:
+    backbone = complete(tree["backbone"])
+    if backbone["kind"] != port.same["kind"]:
+        raise InputError(f"{port.type}: backbone.kind: {backbone['kind']!r}, there only {port.same['kind']!r}")
+    objectives = [find("objectives", o["kind"]).Config.model_validate(dict(o)).model_dump() for o in tree["objectives"]]
+    full = {"backbone": backbone, "objectives": objectives}
+    ours, more = port.companions(full, by_kind(state, objectives))
+    backbone, ours = port.prepare(backbone, facts, ours)
+    parts = port.has(full, ours)
+    config = port.config(backbone, parts, facts)
+    same_backbone(port, backbone, port.settings(config, parts)["backbone"])
+    same_heads(port, full, config, parts)
+    tensors = port.tensors(backbone, parts, ours)
+    inner = {name: export(t, s, facts, model_type=port.type) for name, (t, s) in more.items()}
+    return config, tensors, inner
+
+
+def by_kind(state: Mapping[str, Tensor], objectives: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """The tensors with each objective under its kind instead of its name."""
+    out = dict(state)
+    for o in objectives:
+        old, new = f"objectives.{o.get('name') or o['kind']}.", f"objectives.{o['kind']}."
+        if old != new:
+            out = {new + n.removeprefix(old) if n.startswith(old) else n: t for n, t in out.items()}
+    return out
+
+
+def same_heads(port: Port, tree: Mapping[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
+    """Raise InputError where a head has settings that the model type cannot express."""
+    norm = tree["backbone"].get("norm")
+    for o in tree["objectives"]:
+        wanted = port.objective(o["kind"], config).get("head") if o["kind"] in parts else None
+        if wanted is None:
+            continue
+        there = find("heads", wanted["kind"]).Config.model_validate(wanted).model_dump()
+        pair = [{**h, "norm": h.get("norm") or norm, "dropout": None} for h in (o["head"], there)]
+        if pair[0].get("transform") == "none":
+            pair = [{**h, "norm": None, "activation": None} for h in pair]
+        if lost := differences(*pair):
+            raise InputError(f"{port.type}: objective {o['kind']}: head: cannot be written\n  " + "\n  ".join(lost[:5]))

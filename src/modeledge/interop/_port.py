@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 from modeledge.core import Batch, Facts, InputError, Output, Part, PartConfig, build, find
 from modeledge.interop._names import Move, Names, expand, to_ours, to_theirs
 from modeledge.interop._settings import Key, complete, differences, place, put, read, write
+from modeledge.layers import Sizes
 from modeledge.visibility import Seen, see
 from modeledge.visibility.full import full
 from modeledge.visibility.valid import valid
 
-FREE = ("init", "embedding.pixels")
+FREE = re.compile(r"\b(init|pixels|std|zero_gain)\b")
 """Settings of a backbone that mean nothing to a trained model's tensors, or that their configuration does not hold."""
 
 
@@ -50,7 +52,7 @@ class Port(Part):
         for path, value in self.same.items():
             put(backbone, path, value)
         self.adjust(backbone, config, parts)
-        heads = [self.objective(p, config) for p in self.parts if p in parts and p != "pool"]
+        heads = [self.objective(p, config) for p in self.heads(parts)]
         special = {role: config.get(f"{role}_token_id") for role in ("pad", "bos", "eos")}
         facts = {"vocab": config.get("vocab_size", 0), "special": {k: v for k, v in special.items() if v is not None}}
         if "id2label" in config:
@@ -86,10 +88,43 @@ class Port(Part):
         return out
 
     def found(self, theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> set[str]:
-        """Which of the optional parts the folder has."""
-        return {part for part, names in self.parts.items() if any(n in theirs for n in names)}
+        """Which of the optional parts the folder has, by the class it names or else by its tensors."""
+        named = (config.get("architectures") or [""])[0]
+        pool = {"pool"} if any(n in theirs for n in self.parts.get("pool", ())) else set()
+        for wanted, name in self.classes:
+            if name == named:
+                return wanted | pool
+        return pool | {p for p, names in self.parts.items() if not names or any(n in theirs for n in names)}
+
+    def refuse(self, config: Mapping[str, Any], **allowed: tuple[Any, ...]) -> None:
+        """Raise InputError if a key has another value than these (the first is what an absent key means)."""
+        for key, values in allowed.items():
+            if config.get(key) is not None and config[key] not in values:
+                wanted = ", ".join(map(repr, values))
+                raise InputError(f"config.json ({self.type}): {key}: {config[key]!r} is not supported\n  known: {wanted}")
+
+    def heads(self, parts: set[str]) -> list[str]:
+        """The parts that are heads of objectives, in the order of the table."""
+        return [p for p in self.parts if p in parts and p != "pool"]
 
     # -- to a Hugging Face folder
+
+    def has(self, tree: Mapping[str, Any], state: Mapping[str, Tensor]) -> set[str]:
+        """Which of the optional parts a model of ours has."""
+        pool = "pool" in self.parts and (tree["backbone"].get("pool") or {}).get("kind") == "first"
+        return {o["kind"] for o in tree["objectives"] if o["kind"] in self.parts} | ({"pool"} if pool else set())
+
+    def prepare(
+        self, backbone: dict[str, Any], facts: Mapping[str, Any], state: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The same model in a form that the type can express."""
+        return backbone, state
+
+    def companions(
+        self, tree: Mapping[str, Any], state: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, tuple[dict[str, Any], dict[str, Tensor]]]]:
+        """The model's own tensors, and models that are folders of their own there (name: settings, tensors)."""
+        return state, {}
 
     def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
         """config.json of a model with this (completed) backbone and these parts."""
@@ -156,7 +191,8 @@ class Port(Part):
 
     def scores(self, out: Output, heads: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
         """The heads' scores by part."""
-        return {part: head(out.pooled if part in POOLED else out.states[batch.valid]) for part, head in heads.items()}
+        found = {part: head(out, batch, pooled=part in POOLED) for part, head in heads.items()}
+        return {part: x if part in POOLED else x[batch.valid] for part, x in found.items()}
 
     def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
         """The same of a model of transformers."""
@@ -164,7 +200,7 @@ class Port(Part):
         if "segments" in batch:
             inputs["token_type_ids"] = batch.segments
         out = model(**inputs)
-        heads = [p for p in self.parts if p in parts and p != "pool"]
+        heads = self.heads(parts)
         if not heads:
             return {"states": out.last_hidden_state[batch.valid]}
         found = {p: getattr(out, self.fields.get(p, "logits") if len(heads) > 1 else "logits") for p in heads}
@@ -178,18 +214,32 @@ POOLED = {"nsp", "sop", "classify", "image_label"}
 LABELLED = {"classify", "tag", "image_label"}
 
 
-def head_of(part: str, objective: Mapping[str, Any], facts: Facts, backbone: nn.Module) -> nn.Module:
-    """The head of an objective's settings, freshly made."""
-    labels = len(facts.labels.get("label", ())) or 2
-    if part == "image_label":
-        return nn.Linear(backbone.width, labels)  # type: ignore[arg-type]
-    config = find("heads", objective["head"]["kind"]).Config.model_validate(objective["head"])
-    named = {"outputs": 2 if part in ("nsp", "sop") else 1 if part == "rtd" else labels}
-    return build("heads", config, facts, backbone, **({} if config.kind == "token" else named))
+class Asked(nn.Module):
+    """An objective's head, with the pool of its own if it has one."""
+
+    def __init__(self, part: str, objective: Mapping[str, Any], facts: Facts, backbone: Any):
+        super().__init__()
+        labels = len(facts.labels.get("label", ())) or 2
+        outputs = {"nsp": 2, "sop": 2, "span_qa": 2, "rtd": 1}.get(part, labels)
+        self.pool = None
+        if part == "image_label":
+            self.head: nn.Module = nn.Linear(backbone.width, outputs)
+            return
+        config = find("heads", objective["head"]["kind"]).Config.model_validate(objective["head"])
+        self.head = build("heads", config, facts, backbone, **({} if config.kind == "token" else {"outputs": outputs}))
+        if objective.get("pool"):
+            pool = find("layers.pools", objective["pool"]["kind"]).Config.model_validate(objective["pool"])
+            sizes = Sizes(width=backbone.width, heads=1, head_width=backbone.width)
+            self.pool = build("layers.pools", pool, sizes)
+
+    def forward(self, out: Output, batch: Batch, *, pooled: bool) -> Tensor:
+        if not pooled:
+            return self.head(out.states)
+        return self.head(out.pooled if self.pool is None else self.pool(out.states, batch))
 
 
 def same_backbone(port: Port, backbone: Mapping[str, Any], back: Mapping[str, Any]) -> None:
     """Raise InputError where a backbone has settings that the model type cannot express."""
-    lost = [d for d in differences(backbone, complete(back)) if not d.startswith(FREE)]
+    lost = [d for d in differences(backbone, complete(back)) if not FREE.search(d.split(":")[0])]
     if lost:
         raise InputError(f"{port.type}: the backbone cannot be written as this model type\n  " + "\n  ".join(lost[:5]))

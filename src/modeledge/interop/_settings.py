@@ -21,7 +21,7 @@ SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "swish": "
 
 @dataclass(frozen=True)
 class Key:
-    """A key of config.json, where it stands in our settings (dotted), and what it means when it is absent."""
+    """A key of config.json and where it stands in our settings (both dotted), and what it means when it is absent."""
 
     theirs: str
     ours: str | tuple[str, ...]
@@ -60,7 +60,7 @@ def read(keys: Iterable[Key], config: Mapping[str, Any], *, where: str) -> dict[
     """Our settings from theirs. Raises InputError for a value we have no counterpart of."""
     out: dict[str, Any] = {}
     for key in keys:
-        value = config.get(key.theirs, key.absent)
+        value = place(config, key.theirs)
         value = key.absent if value is None else value
         if key.values is not None:
             back = {theirs: ours for ours, theirs in key.values.items()}
@@ -78,7 +78,7 @@ def write(keys: Iterable[Key], settings: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key in keys:
         value = place(settings, key.places[0])
-        out[key.theirs] = value if key.values is None else key.values.get(value, value)
+        put(out, key.theirs, value if key.values is None else key.values.get(value, value))
     return out
 
 

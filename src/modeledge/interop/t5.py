@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modeledge.core import Batch, InputError, Output
-from modeledge.interop._names import Move, Names, expand
+from modeledge.core import Batch, InputError
+from modeledge.interop._names import Move, expand
 from modeledge.interop._port import Port
 from modeledge.interop._settings import ACTIVATIONS, SYNONYMS, Key
 
@@ -19,16 +19,19 @@ SEQ2SEQ = ("denoise", "seq2seq")
 def stack(name: str) -> dict[str, str]:
     """One layer of the encoder or the decoder, without its feed-forward."""
     at, ours = f"{name}.block.{{i}}.layer.", f"backbone.{name}.blocks.{{i}}."
-    names = {at + f"0.SelfAttention.{x}.weight": ours + f"attention.to_{y}.weight" for x, y in zip("qkvo", QKVO)}
+    names = {at + f"0.SelfAttention.{x}.weight": ours + f"attention.to_{y}.weight" for x, y in zip("qkvo", QKVO, strict=True)}
     names[at + "0.layer_norm.weight"] = ours + "join_attention.norm.weight"
     if name == "decoder":
-        names |= {at + f"1.EncDecAttention.{x}.weight": ours + f"cross.to_{y}.weight" for x, y in zip("qkvo", QKVO)}
+        names |= {at + f"1.EncDecAttention.{x}.weight": ours + f"cross.to_{y}.weight" for x, y in zip("qkvo", QKVO, strict=True)}
         names[at + "1.layer_norm.weight"] = ours + "join_cross.norm.weight"
     names[at + f"{LAST[name]}.layer_norm.weight"] = ours + "join_ffn.norm.weight"
     return names
 
 
 QKVO = ("q", "k", "v", "out")
+OWN = "own"
+"""The part of a model whose decoder has a matrix of its own."""
+GATED = {"wi_0": "gate", "wi_1": "up", "wo": "down"}
 LAST = {"encoder": 1, "decoder": 2}
 """The number of the feed-forward among the parts of a layer."""
 
@@ -59,29 +62,64 @@ class T5(Port):
         "init.kind": "t5",
     }
     parts = {kind: {} for kind in SEQ2SEQ}
+    twins = dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight")
     classes = (*(({kind}, "T5ForConditionalGeneration") for kind in SEQ2SEQ), (set(), "T5Model"))
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         backbone["decoder_layers"] = backbone["decoder_layers"] or backbone["layers"]
         form = config.get("feed_forward_proj") or "relu"
-        gated, name = form.startswith("gated-"), form.removeprefix("gated-")
-        name = "gelu_new" if gated and name == "gelu" else name  # as transformers reads it
+        name = "gelu_new" if form == "gated-gelu" else form.removeprefix("gated-")  # as transformers reads it
         back = {theirs: ours for ours, theirs in ACTIVATIONS.items()}
         if SYNONYMS.get(name, name) not in back:
             raise InputError(f"config.json (t5): feed_forward_proj: {form!r} is not supported\n  known: {', '.join(back)}")
-        backbone["ffn"] |= {"kind": "gated" if gated else "mlp", "activation": back[SYNONYMS.get(name, name)]}
+        kind = "gated" if form.startswith("gated-") else "mlp"
+        backbone["ffn"] |= {"kind": kind, "activation": back[SYNONYMS.get(name, name)]}
 
     def found(self, theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> set[str]:
-        return set() if (config.get("architectures") or [""])[0] == "T5Model" else {"denoise"}
+        if (config.get("architectures") or [""])[0] == "T5Model":
+            return set()
+        return {"denoise", OWN} if "lm_head.weight" in theirs else {"denoise"}
+
+    def has(self, tree: Mapping[str, Any], state: Mapping[str, Tensor]) -> set[str]:
+        own = any(name.endswith(".head.decoder.weight") for name in state)
+        return super().has(tree, state) | ({OWN} if own else set())
 
     def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
         tied = config.get("tie_word_embeddings", True)
         head = {"transform": "none", "bias": False, "decoder": "tied" if tied else "own"}
         return {"kind": part, "head": {"kind": "token", **head, "scale": "root" if tied else "none"}}
 
-    def clean(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        out = super().clean(theirs)
-        for twin in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"):
-            if twin in out and torch.equal(out[twin], out.get("shared.weight", out[twin][:0])):
-                del out[twin]
+    def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+        ffn = backbone["ffn"]
+        form = ("gated-" if ffn["kind"] == "gated" else "") + ACTIVATIONS[ffn["activation"]].removesuffix("_new")
+        tied = {"tie_word_embeddings": OWN not in parts, "scale_decoder_outputs": OWN not in parts}
+        pad = facts.get("special", {}).get("pad", 0)
+        found = super().config(backbone, parts - {OWN}, facts)
+        return found | tied | {"feed_forward_proj": form, "is_encoder_decoder": True, "decoder_start_token_id": pad}
+
+    def table(self, backbone: Mapping[str, Any], parts: set[str]) -> dict[str, Move]:
+        out = expand({"shared.weight": "backbone.encoder.embedding.word.weight"}, 0)
+        depths = {"encoder": backbone["layers"], "decoder": backbone["decoder_layers"]}
+        layers = {"wi": "up", "wo": "down"} if backbone["ffn"]["kind"] == "mlp" else GATED
+        for name, depth in depths.items():
+            last, ours = f"{name}.block.{{i}}.layer.{LAST[name]}.DenseReluDense.", f"backbone.{name}.blocks.{{i}}.ffn."
+            ffn = {f"{last}{theirs}.weight": f"{ours}{mine}.weight" for theirs, mine in layers.items()}
+            out |= expand({**stack(name), **ffn}, depth)
+            first = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+            out[first] = Move((f"backbone.{name}.positions.table.weight",))
+            out[f"{name}.final_layer_norm.weight"] = Move((f"backbone.{name}.norm.weight",))
+        if OWN in parts:
+            kind = next(k for k in SEQ2SEQ if k in parts)
+            out["lm_head.weight"] = Move((f"objectives.{kind}.head.decoder.weight",))
         return out
+
+    def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
+        return super().batch(backbone, facts).but(decoder_ids=torch.randint(0, facts["vocab"], (2, 7)))
+
+    def ours(self, backbone: nn.Module, heads: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
+        states = backbone(batch, self.seen(batch)).states
+        return {"logits": head(states) for head in heads.values()} or {"states": states}
+
+    def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
+        out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), decoder_input_ids=batch.decoder_ids)
+        return {"logits": out.logits} if parts else {"states": out.last_hidden_state}

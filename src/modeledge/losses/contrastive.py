@@ -21,7 +21,8 @@ def info_nce(
     """Sum over queries of the cross-entropy, in nats, of scale * query . key against `targets`; and how many queries.
 
     targets: the place of each query's key, or a distribution over the keys where several belong to it (`spread`)."""
-    logits = scale * (queries.float() @ keys.float().T)
+    with torch.autocast(queries.device.type, enabled=False):  # a scale of 100 makes half-precision errors large
+        logits = scale * (queries.float() @ keys.float().T)
     total = F.cross_entropy(logits, targets, reduction="sum")
     return Sum(total, torch.tensor(len(queries), device=total.device))
 

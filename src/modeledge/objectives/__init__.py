@@ -34,6 +34,9 @@ class Objective(nn.Module, Part):
         weight: float = 1.0
 
     losses: tuple[str, ...] = ()
+    draws = False
+    """It samples inside the forward pass (torch's generator), so two cuts of a batch draw differently."""
+
     whole_batch = False
     """Its loss depends on which rows share a forward pass (contrast in the batch), so the batch must not be cut."""
 

@@ -1,7 +1,7 @@
-"""What downstream tasks share: which vector stands for a row, who sees whom, what is trained, rows cut to their length.
+"""What downstream tasks share: which vector stands for a row, who sees whom, what is trained.
 
-A task reads `ids` b t, or b n t where a row holds several texts (options of a choice, two texts to compare, a pair in both
-orders); the backbone then sees b*n rows and the vectors come back as b n d.
+A task reads `ids` b t, or b n t where a row holds several texts (the options of a choice, two texts to compare, a pair
+in both orders); the backbone then sees b*n rows and the vectors come back as b n d.
 
 Sources: BERT, arXiv:1810.04805 §3.2; GPT (2018) §3.3; features of a frozen model, ELMo, arXiv:1802.05365 §3.2-3.3."""
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modeledge.core import Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, build
+from modeledge.core import Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, Sum, build
 from modeledge.layers import Sizes
 from modeledge.objectives import Objective, Rule, gather_targets, own_document
 from modeledge.visibility.causal import causal
@@ -25,9 +25,9 @@ class Task(Objective):
     """A question about rows that ends in an answer: adds `predict` to an objective."""
 
     class Config(Objective.Config):
-        """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees; train: the whole model,
-        or the head alone on features of the backbone as it is; mix: how the layers' states are mixed into features
-        (none: the last layer's); head: from vectors or states to scores."""
+        """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees; train: the whole
+        model, or the head alone on features of the backbone as it is; mix: how the layers' states are mixed into
+        features (none: the last layer's); head: from vectors or states to scores."""
 
         pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
         sees: Literal["full", "causal"] = "full"
@@ -93,6 +93,16 @@ class Task(Objective):
             )
         return found.unflatten(0, batch.ids.shape[:2]) if batch.ids.ndim == 3 else found
 
+    def cost(self, out: Output, batch: Batch) -> Sum:
+        """The task's loss."""
+        raise NotImplementedError
+
+    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+        found = self.cost(out, batch)
+        if self.mix is not None:
+            found = Sum(found.total + self.mix.penalty() * found.count, found.count)
+        return {self.losses[0]: found}
+
     def finish(self, batch: Batch) -> Batch:
         batch = trim(batch)
         return gather_targets(batch) if "labels" in batch else batch
@@ -102,7 +112,7 @@ class Task(Objective):
         raise NotImplementedError
 
 
-TEXT = ("ids", "valid", "segments", "positions", "word_starts", "special", "labels", "allowed")
+TEXT = ("ids", "valid", "segments", "positions", "word_starts", "special", "labels", "words", "chars", "passage_spans")
 """Fields with one entry a token."""
 
 
@@ -110,7 +120,7 @@ def one_text_a_row(batch: Batch) -> Batch:
     """Rows of several texts as that many rows: b n t -> b*n t; other batches as they are."""
     if batch.ids.ndim == 2:
         return batch
-    return Batch({k: batch[k].flatten(0, 1) for k in TEXT if k in batch and batch[k].ndim == 3})
+    return Batch({k: batch[k].flatten(0, 1) for k in TEXT if k in batch})
 
 
 def trim(batch: Batch, *, multiple: int = 8) -> Batch:
@@ -121,7 +131,6 @@ def trim(batch: Batch, *, multiple: int = 8) -> Batch:
     used = np.flatnonzero(valid.reshape(-1, valid.shape[-1]).any(0))
     longest = int(used[-1]) + 1 if len(used) else 1
     width = min(valid.shape[-1], -(-longest // multiple) * multiple)
-    cut: dict[str, Any] = {k: batch[k][..., :width] for k in TEXT if k in batch}
-    if cut["valid"].all():
-        cut["valid"] = None
-    return batch.but(**cut)
+    here = (slice(None),) * (valid.ndim - 1) + (slice(width),)
+    cut: dict[str, Any] = {k: batch[k][here] for k in TEXT if k in batch}
+    return batch.but(**cut | ({"valid": None} if cut["valid"].all() else {}))

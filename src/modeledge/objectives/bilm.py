@@ -1,9 +1,9 @@
 """The language model of ELMo: the next word from what came before it, and the word before from what follows.
 
-Source: ELMo, arXiv:1802.05365 §3.1. The two directions share the input layer and the softmax and nothing else. What stands at
-the edges (<s> and </s>) is up to the source: it is read, and predicted from the other side, like any word. Rows of parallel
-streams may go on from the forward states of the row before, as in the released code; the backward states begin anew in each
-row (the released code has a second, reversed stream for them)."""
+Source: ELMo, arXiv:1802.05365 §3.1. The two directions share the input layer and the softmax and nothing else. What
+stands at the edges (<s> and </s>) is up to the source: it is read, and predicted from the other side, like any word.
+Rows of parallel streams may go on from the forward states of the row before, as in the released code; the backward
+states begin anew in each row (the released code has a second, reversed stream for them)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class BidirectionalLM(Objective):
     """Losses: one a direction. Count: neighbours that are both valid and of one document."""
 
     class Config(Objective.Config):
-        """memory: what a row goes on from, where rows follow each other (data: stream): nothing, or the forward states at
-        the end of the row before; head: the softmax both directions share."""
+        """memory: what a row goes on from, where rows follow each other (data: stream): nothing, or the forward
+        states at the end of the row before; head: the softmax both directions share."""
 
         memory: Literal["none", "state"] = "none"
         head: Annotated[PartConfig, Slot("heads")] = part("sampled_softmax")
 
     config: Config
 
-    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+    def __init__(self, config: Config, facts: Facts, backbone: Any):
         name = config.name or config.kind
         self.losses = (f"{name}.forward", f"{name}.backward")
         super().__init__(config, facts, backbone)

@@ -29,8 +29,8 @@ class Choice(Task):
         """The score of each option."""
         return self.head(self.vector(out, batch))[..., 0]
 
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.scores(out, batch), batch.label)}
+    def cost(self, out: Output, batch: Batch) -> Sum:
+        return cross_entropy(self.scores(out, batch), batch.label)
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, "b n"]:
         """The probability of each option."""

@@ -37,8 +37,8 @@ class Classify(Task):
             vector = vector.sum(1)
         return self.head(vector)
 
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.scores(out, batch), batch.label)}
+    def cost(self, out: Output, batch: Batch) -> Sum:
+        return cross_entropy(self.scores(out, batch), batch.label)
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, "b c"]:
         """The probability of each class."""

@@ -4,13 +4,14 @@ Source: CLIP, arXiv:2103.00020 §2.3-2.4. Not here: queues of earlier keys and m
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from modeledge.losses.contrastive import Targets, spread, symmetric_info_nce
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.objectives._gather import gather
 from modeledge.objectives._show import Show, show
+from modeledge.objectives._task import trim
 from modeledge.visibility import Seen, see
 from modeledge.visibility.causal import causal
 from modeledge.visibility.full import full
@@ -47,13 +49,15 @@ class Contrast(Objective):
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         image = show(batch.image, rng, self.config.show, training=self.training)
-        if self.config.positives == "own":
-            return batch.but(image=image)
-        same_text = np.unique(batch.ids, axis=0, return_inverse=True)[1].reshape(-1)
-        return batch.but(image=image, same_text=same_text)
+        if self.config.positives == "same":
+            batch = batch.but(text_key=keys(batch.ids), image_key=keys(batch.image))
+        return batch.but(image=image)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {self.losses[0]: float(batch.size)}
+
+    def finish(self, batch: Batch) -> Batch:
+        return trim(batch)
 
     def visible(self, batch: Batch) -> Rule:
         """Of the text. Causal text is pooled at its end, so that what follows needs no mask."""
@@ -98,11 +102,8 @@ class Contrast(Objective):
         own = torch.arange(batch.size, device=self.log_scale.device) + first
         if self.config.positives == "own":
             return own
-        groups = everywhere(batch.same_text)
-        positive = batch.same_text[:, None] == groups[None, :]
-        if "image_id" in batch:
-            positive |= batch.image_id[:, None] == everywhere(batch.image_id)[None, :]
-        return spread(positive)
+        same = [batch[k][:, None] == everywhere(batch[k])[None, :] for k in ("text_key", "image_key")]
+        return spread(same[0] | same[1])
 
     def scale(self) -> Float[Tensor, ""]:
         """The factor of the cosine similarities."""
@@ -121,6 +122,12 @@ class Contrast(Objective):
             "image_to_text": Sum((scores.argmax(1) == own).sum(), n),
             "text_to_image": Sum((scores.argmax(0) == own).sum(), n),
         }
+
+
+def keys(rows: Shaped[np.ndarray, "b ..."]) -> Int[np.ndarray, " b"]:
+    """A number for each row that is the same exactly if the rows are, in whichever process it is made."""
+    digests = [hashlib.blake2b(np.ascontiguousarray(row), digest_size=8).digest() for row in rows]
+    return np.frombuffer(b"".join(digests), np.int64).copy()
 
 
 def unit(out: Output) -> dict[str, Float[Tensor, "b d"]]:

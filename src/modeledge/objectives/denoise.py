@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 from torch import nn
 
-from modeledge.core import IGNORE, Batch, Facts, RecipeError
+from modeledge.core import Batch, Facts, RecipeError
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.mask import choose_each
@@ -71,11 +71,9 @@ class Denoise(Seq2Seq):
         shown = pack(tokens, kept & row, pad=pad, end=end, multiple=8)
         tokens, kept = self._asked(ids, noise)
         asked = pack(tokens, kept & row, pad=pad, end=end, multiple=8)
-        made = Batch(ids=shown.ids, decoder_labels=np.where(asked.valid, asked.ids, np.int64(IGNORE)))
-        if not shown.valid.all():
-            made["valid"] = shown.valid
-        kept_fields = {k: batch[k] for k in ("row", "epoch") if k in batch}
-        return super().view(made.but(**kept_fields), rng)
+        made = Batch(ids=shown.ids, target_ids=asked.ids, target_valid=asked.valid)
+        made |= {name: batch[name] for name in ("row", "epoch") if name in batch}
+        return super().view(made.but(valid=None if shown.valid.all() else shown.valid), rng)
 
     def _length(self, batch: Batch) -> np.ndarray:
         """Tokens of each row without padding and without an end token of its own: int64 b."""

@@ -38,14 +38,13 @@ class Embed(Task):
         """Each text at length one, in fp32."""
         return F.normalize(self.vector(out, batch).float(), dim=-1)
 
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+    def cost(self, out: Output, batch: Batch) -> Sum:
         left, right = self.vectors(out, batch).unbind(1)
         all_left, all_right, first = left, right, 0
         if self.training:  # every process evaluates by itself
             (all_left, first), (all_right, _) = gather(left), gather(right)
         own = torch.arange(len(left), device=left.device) + first
-        total = symmetric_info_nce(left, right, own, scale=self.config.scale, all_left=all_left, all_right=all_right)
-        return {self.losses[0]: total}
+        return symmetric_info_nce(left, right, own, scale=self.config.scale, all_left=all_left, all_right=all_right)
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, "b d"] | Float[Tensor, "b 2 d"]:
         """The unit vector of each text."""

@@ -37,10 +37,10 @@ class Regress(Task):
             vector = vector.sum(1)
         return self.head(vector)[:, 0].float()
 
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+    def cost(self, out: Output, batch: Batch) -> Sum:
         wanted = (batch.label.float() - self.config.center) / self.config.scale
         error = (self.scores(out, batch) - wanted).square()
-        return {self.losses[0]: Sum(error.sum(), torch.tensor(len(error), device=error.device))}
+        return Sum(error.sum(), torch.tensor(len(error), device=error.device))
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, " b"]:
         """The number."""

@@ -19,7 +19,7 @@ from modeledge.views.arrange.shift import shift_right
 
 
 class Seq2Seq(Objective):
-    """Reads `decoder_labels` (targets with their end token, IGNORE after it); makes `decoder_ids` of them."""
+    """Reads `target_ids` (with their end token) and `target_valid`; makes `decoder_ids` and `decoder_labels`."""
 
     class Config(Objective.Config):
         """head: from decoder states to token scores; smoothing: share of a target's mass spread over all tokens;
@@ -40,9 +40,10 @@ class Seq2Seq(Objective):
         self.start = facts.special[config.start]
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        labels = batch.decoder_labels
-        shown = np.where(labels == IGNORE, self.facts.pad, labels)
-        return batch.but(decoder_ids=shift_right(shown, start=self.start))
+        target, valid = batch.target_ids, batch.get("target_valid", True)
+        labels = np.where(valid, target, np.int64(IGNORE))
+        shown = shift_right(np.where(valid, target, self.facts.pad), start=self.start)
+        return batch.but(decoder_ids=shown, decoder_labels=labels, target_ids=None, target_valid=None)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {self.losses[0]: float((batch.decoder_labels != IGNORE).sum())}

@@ -1,11 +1,12 @@
 """Skip-gram: from a word, each word of its context.
 
-Source: Mikolov et al., arXiv:1301.3781 §3.2, with negative sampling, arXiv:1310.4546 §2.2. Pairs are never listed: all scores of
-a row's words with each other are one matrix product, and the pairs are a mask over it."""
+Source: Mikolov et al., arXiv:1301.3781 §3.2, with negative sampling, arXiv:1310.4546 §2.2. Pairs are never listed:
+all scores of a row's words with each other are one matrix product, and the pairs are a mask over it."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from modeledge.core import Batch, Output, Sum
 from modeledge.losses.negative_sampling import negative_sampling
@@ -20,7 +21,8 @@ class SkipGram(WordContext):
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
         pairs = self.pairs(batch)
-        states, ids, drawn = out.states, batch.ids, batch.negatives
+        states: Tensor = out.states  # type: ignore[assignment]
+        ids, drawn = batch.ids, batch.negatives
         true = torch.bmm(states, self.head.outputs(ids).mT)  # b t t
         noise = torch.bmm(states, self.head.outputs(drawn).mT)  # b t n
         same = (ids[:, :, None] == drawn[:, None, :]).float()

@@ -1,7 +1,7 @@
 """Answer a question by a span of a passage.
 
-Source: SQuAD as BERT is fine-tuned on it, arXiv:1810.04805 §4.2-4.3: the first and the last token of the answer are each
-chosen among all tokens of the window, the first token of the row standing for "no answer here"."""
+Source: SQuAD as BERT is fine-tuned on it, arXiv:1810.04805 §4.2-4.3: the first and the last token of the answer are
+each chosen among all tokens of the window, the first token of the row standing for "no answer here"."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class SpanQA(Task):
         """How well the answer could begin, and end, at each token."""
         return self.head(self.states(out)).float()
 
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+    def cost(self, out: Output, batch: Batch) -> Sum:
         begins, ends = self.predict(out, batch).unbind(-1)
         one, other = cross_entropy(begins, batch.begins), cross_entropy(ends, batch.ends)
-        return {self.losses[0]: Sum((one.total + other.total) / 2, one.count)}
+        return Sum((one.total + other.total) / 2, one.count)
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         begins, ends = self.predict(out, batch).unbind(-1)

@@ -27,8 +27,8 @@ class Tag(Task):
     def outputs(self) -> int:
         return len(self.names())
 
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.head(pick(self.states(out), batch)), batch.targets)}
+    def cost(self, out: Output, batch: Batch) -> Sum:
+        return cross_entropy(self.head(pick(self.states(out), batch)), batch.targets)
 
     def predict(self, out: Output, batch: Batch) -> Int[Tensor, "b t"]:
         """The tag of every token; those that do not begin a word are not to be read."""

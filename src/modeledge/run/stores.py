@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeledge.core import InputError, PartConfig, find, kinds
+from modeledge.core import InputError, PartConfig, find, kinds, unknown
 from modeledge.data.prepare import Summary, prepare
 from modeledge.data.store import META, Store
 from modeledge.recipe.schema import Recipe
@@ -41,18 +41,29 @@ def make_store(
     on_bad: str,
     quiet: bool = False,
 ) -> Summary:
-    """The `prepare` verb: raw files to a store at `out`."""
+    """The `prepare` verb: raw files to a store at `out`. `columns`: which column holds what, e.g. {"text": "body"}."""
+    known = ("text", "second", "image", "label", "lang")
+    for name in columns:
+        if name not in known:
+            raise InputError(unknown(f"--column {name}={columns[name]}", "role of a column", name, known))
     made = None if kind == "images" else tokenizer_for(tokenizer, vocab=vocab)
-    progress = make_progress(quiet=quiet)
+    options: dict[str, Any] = {"valid_fraction": valid, "processes": processes, "on_bad": on_bad, **columns}
     return prepare(
-        list(files),
-        out=out,
-        tokenizer=made,
-        text=columns.get("text", "text"),
-        valid_fraction=valid,
-        processes=processes,
-        on_bad=on_bad,
+        list(files), out=out, kind=kind, tokenizer=made, progress=told(make_progress(quiet=quiet)), **options
     )
+
+
+def told(progress: Progress) -> Callable[[float, int], None]:
+    """A callback for `prepare` that says every tenth of the way."""
+    last = -1
+
+    def hear(share: float, made: int) -> None:
+        nonlocal last
+        if int(share * 10) > last:
+            last = int(share * 10)
+            progress.say(f"  {share:.0%} read, {made:,} made")
+
+    return hear
 
 
 def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store:
@@ -68,8 +79,8 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
     kind = getattr(find("data.sources", recipe.data[name].kind), "reads", "text")
     cache.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"preparing {path} for data.{name} ({kind})")
-    summary = prepare([str(path)], out=cache, tokenizer=recipe.tokenizer)
-    progress.say(str(summary))
+    summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
+    progress.say("\n".join(summary.lines()))
     return Store.open(cache)
 
 

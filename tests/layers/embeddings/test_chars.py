@@ -54,8 +54,8 @@ def test_words_are_told_apart_by_their_first_48_bytes_and_padding_is_zero():
     embedding, _, none = make()
     ids = torch.tensor([[0, 2, 3, 6, 7, 2]])
     x = embedding(Batch(ids=ids), none, embedding.places(Batch(ids=ids), 0))[0]
-    assert (x[0] == 0).all() and torch.equal(x[3], x[4]) and torch.equal(x[1], x[5])
-    assert (x[1] != x[2]).any()
+    assert (x[0] == 0).all() and torch.equal(x[1], x[5]) and (x[1] - x[2]).abs().max() > 1e-3
+    torch.testing.assert_close(x[3], x[4])
 
 
 def test_characters_in_the_batch_go_before_the_tokenizers_and_distinct_words_are_computed_once():

@@ -32,7 +32,9 @@ class Reader(NamedTuple):
     number: Callable[[Record, Any], int]
 
     def encode(self, records: Sequence[Record], column: str) -> list[np.ndarray]:
-        """One column of some records as ids."""
+        """One column of some records as ids; a prepared table has them already."""
+        if records and isinstance(records[0].value[column], np.ndarray):
+            return [r.value[column] for r in records]
         return self.tokenizer.encode_batch([flat(r.value[column]) for r in records])
 
     def frame(self, texts: Sequence[Sequence[np.ndarray]]) -> tuple[list[Row], int]:

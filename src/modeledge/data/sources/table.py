@@ -16,7 +16,8 @@ from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources import Source
 from modeledge.data.sources._rows import Rows
 from modeledge.data.sources._table_forms import FORMS, Encoded, Reader, options_of, wanted_columns
-from modeledge.data.tables import Table
+from modeledge.data.store import Store
+from modeledge.data.tables import Table, rows_of
 
 _SLICE = 1024
 _FILLS = {"special": 1, "word_starts": 1, "labels": IGNORE, "words": -1, "passage_spans": -1}
@@ -54,7 +55,7 @@ class LabelledTable(Source):
 
     reads = "table"
 
-    def __init__(self, config: Config, store: Table, facts: Facts, split: str = "train"):
+    def __init__(self, config: Config, store: Table | Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         if facts.tokenizer is None:
             raise InputError(f"{store.path}: reading a table of texts needs the model's tokenizer")
@@ -77,7 +78,10 @@ class LabelledTable(Source):
         self.label = self._label_column()
         self.number(len(self.owner))
 
-    def _read(self, table: Table) -> list[Record]:
+    def _read(self, table: Table | Store) -> list[Record]:
+        cfg = self.config
+        if isinstance(table, Store):
+            return rows_of(table, text=cfg.text, second=cfg.second, label=cfg.label)
         columns, optional = wanted_columns(self.config)
         return table.read(Wanted(columns, optional=optional))
 
@@ -91,7 +95,9 @@ class LabelledTable(Source):
             return []
         if cfg.labels is not None:
             return list(cfg.labels)
-        train = self.store.train
+        if isinstance(self.store, Store) and self.store.meta.get("labels"):
+            return list(self.store.meta["labels"])
+        train = getattr(self.store, "train", None)
         rows = records if train is None else self._read(train)
         found = [r.value[cfg.label] for r in rows]
         values = {tag for tags in found for tag in tags} if cfg.form == "words" else set(found)

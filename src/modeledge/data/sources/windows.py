@@ -1,9 +1,9 @@
 """Blocks of words with a window drawn around each, frequent words thinned out: the data of word vectors.
 
-Source: word2vec, arXiv:1301.3781 §3 (a window of 1..c words drawn for each place) and arXiv:1310.4546 §2.3 (subsampling). As
-in the released tool a word is dropped before windows are laid, so that the others move closer, and words outside the
-vocabulary are dropped too. Windows do not cross documents, nor the edges of a block: of the pairs that the tool would see a
-share of about (window + 1) / (2 length) is lost."""
+Source: word2vec, arXiv:1301.3781 §3 (a window of 1..c words drawn for each place) and arXiv:1310.4546 §2.3
+(subsampling). As in the released tool a word is dropped before windows are laid, so that the others move closer, and
+words outside the vocabulary are dropped too. Windows do not cross documents, nor the edges of a block: of the pairs
+that the tool would see a share of about (window + 2) / (3 x words kept) is lost."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ Formula = Literal["tool", "paper"]
 class Windows(Source):
     """Row r is the words at r * length ... of the corpus that are kept this time.
 
-    Emits `reach` [b, t]: how many words to each side are the word's context; 0 at padding. `doc` tells documents apart."""
+    Emits `reach` [b, t]: how many words to each side are the word's context; 0 at padding. `doc` tells documents
+    apart."""
 
     class Config(Source.Config):
         """length: words a row before any is dropped; window: the largest reach; sample: the relative frequency above
-        which words are thinned out (0: none is); keep: how, as the released tool (and gensim) does or as the paper says."""
+        which words are thinned out (0: none is); keep: how, as the released tool (and gensim) does or as the paper
+        says."""
 
         length: int = Field(96, ge=4, le=1 << 14)
         window: int = Field(5, ge=1, le=100)

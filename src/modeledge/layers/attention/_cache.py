@@ -34,6 +34,11 @@ class Cache:
             self.fixed[name] = make()
         return self.fixed[name]
 
+    def forget(self, n: int) -> None:
+        """Drop the last n tokens, which were read only to see what they predict."""
+        self.pairs = {name: (k[:, :, :-n], v[:, :, :-n]) for name, (k, v) in self.pairs.items()}
+        self.length -= n
+
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows in this order, as beam search asks; a row may come several times."""
         self.pairs = {n: (k[rows], v[rows]) for n, (k, v) in self.pairs.items()}

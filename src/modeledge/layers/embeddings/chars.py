@@ -1,4 +1,4 @@
-"""A word read letter by letter: convolutions of several widths over its characters, the largest value of each filter, gates.
+"""A word read letter by letter: filters over runs of characters, the largest value of each, gates, a projection.
 
 Source: ELMo, arXiv:1802.05365 §3.4, after Kim et al., arXiv:1508.06615; the numbers are those of the released training
 configuration. A word's vector does not depend on its place, so each distinct word of a batch is computed once.
@@ -23,6 +23,8 @@ ROWS = 262
 
 
 class Characters(Embedding):
+    words: Tensor | None
+
     class Config(PartConfig):
         """width: of a character; filters: (characters spanned, how many) pairs; highways: layers of gates."""
 
@@ -33,24 +35,17 @@ class Characters(Embedding):
     def __init__(self, config: Config, facts: Facts, sizes: Sizes):
         super().__init__(config, facts, sizes)
         self.character = nn.Embedding(ROWS, config.width, padding_idx=0)
-        self.filters = nn.ModuleList(nn.Conv1d(config.width, count, span) for span, count in config.filters)
+        self.filters = nn.ModuleList(filter_of(config.width, span, count) for span, count in config.filters)
         found = sum(count for _, count in config.filters)
         self.highways = nn.ModuleList(Highway(found) for _ in range(config.highways))
         self.project = nn.Linear(found, sizes.width)
         table = getattr(facts.tokenizer, "characters", None)  # derived from the tokenizer, so not saved with the model
         table = None if table is None else torch.from_numpy(table.astype("int64"))
         self.register_buffer("words", table, persistent=False)
-        self.reset()
-
-    def reset(self) -> None:
-        """First weights as in the released code: characters in -1..1, filters in +-0.05, He and Glorot in the linear layers."""
-        nn.init.uniform_(self.character.weight, -1, 1)
+        nn.init.uniform_(self.character.weight, -1, 1)  # first weights, here and below, as in the released code
         with torch.no_grad():
             self.character.weight[0] = 0
-        for conv in self.filters:
-            nn.init.uniform_(conv.weight, -0.05, 0.05)
-            nn.init.zeros_(conv.bias)
-        nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
+        nn.init.normal_(self.project.weight, std=found**-0.5)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
@@ -79,6 +74,15 @@ class Characters(Embedding):
     def places(self, batch: Batch, start: int) -> Int[Tensor, "_ t"]:
         rows = batch.chars if "chars" in batch else batch.ids
         return torch.arange(start, start + rows.shape[1], device=rows.device)[None]
+
+
+def filter_of(width: int, span: int, count: int) -> nn.Conv1d:
+    """`count` filters over runs of `span` characters."""
+    made = nn.Conv1d(width, count, span)
+    nn.init.uniform_(made.weight, -0.05, 0.05)
+    if made.bias is not None:
+        nn.init.zeros_(made.bias)
+    return made
 
 
 class Highway(nn.Module):

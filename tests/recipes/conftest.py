@@ -1,0 +1,89 @@
+"""Toy data for every kind of source and tokenizer a recipe may ask for, made once a session."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from modeledge.core import find
+from modeledge.data.prepare import prepare
+from modeledge.data.store import Store
+from modeledge.recipe.resolve import Tree, resolve
+from modeledge.recipe.schema import check
+
+VOCAB = 300
+
+
+def sentence(rng: np.random.Generator) -> str:
+    nouns = ["dog", "cat", "bird", "fish", "horse", "child", "teacher", "farmer"]
+    verbs, places = ["sees", "hears", "likes", "follows"], ["garden", "house", "river", "field"]
+    return f"The {rng.choice(nouns)} {rng.choice(verbs)} the {rng.choice(nouns)} in the {rng.choice(places)}."
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory):
+    """Text, pictures with labels, and pairs, as files."""
+    from PIL import Image
+
+    folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
+    text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
+    (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    colours = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (120, 120, 120)}
+    rows = []
+    for i in range(120):
+        name = list(colours)[i % 4]
+        pixels = np.clip(np.array(colours[name]) + rng.integers(-25, 25, (64, 64, 3)), 0, 255).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        rows.append({"image": file.getvalue(), "label": name, "text": f"a {name} square number {i}"})
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pictures.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stores(raw, tmp_path_factory):
+    """stores(recipe) -> its stores, each made from toy data with the recipe's own kind of tokenizer."""
+    folder, made = tmp_path_factory.mktemp("stores"), {}
+
+    def store(reads: str, tokenizer, size: int) -> Store:
+        wanted = None if tokenizer is None else tokenizer.model_dump() | {"vocab": VOCAB + tokenizer.sentinels}
+        key = json.dumps([reads, wanted, size])
+        if key not in made:
+            config = (
+                None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
+            )
+            file = raw / ("text.jsonl" if reads == "text" else "pictures.parquet")
+            out = folder / str(len(made))
+            options = {} if reads == "text" else {"size": size}
+            prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
+            made[key] = Store.open(out)
+        return made[key]
+
+    def for_recipe(recipe) -> dict[str, Store]:
+        size = 64 if "pairs" in recipe.data else 32
+        return {n: store(find("data.sources", c.kind).reads, recipe.tokenizer, size) for n, c in recipe.data.items()}
+
+    return for_recipe
+
+
+@pytest.fixture
+def toy():
+    """toy("bert") -> the recipe at its smallest size, with short rows and a small batch: (tree, recipe)."""
+
+    def make(name: str, *more: str) -> tuple[Tree, object]:
+        plain = resolve(name)
+        size = "tiny" if "tiny" in plain.keys.get("sizes", {}) else None
+        sets = ["loop.batch=8", "loop.micro=8", "loop.precision=fp32", "loop.steps=6", "loop.workers=0"]
+        for source, config in plain.keys["data"].items():
+            if isinstance(config, dict) and "length" in config:
+                sets.append(f"data.{source}.length=32")
+        tree = resolve(name, size=size, sets=[*sets, *more])
+        return tree, check(tree)
+
+    return make
