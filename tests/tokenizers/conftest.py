@@ -52,7 +52,7 @@ def tokenizer(request):
     return trained(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """A trained tokenizer by kind and settings."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,11 @@ from transformers import AutoTokenizer
 from modeledge.core import DataError, InputError, find, kinds
 from modeledge.tokenizers import load_tokenizer, require_same, role_id
 
+ROOT = Path(__file__).parents[2]
 TRICKY = ["", " ", "Hello, don't worry!", "naïve café 1984", "今天天气很好。", "a\nb\tc", "[MASK] <s> </s> [SEP]", "x" * 500]
 
 
 def test_every_kind_is_trained_here_or_tested_on_a_folder():
-    from importlib.util import module_from_spec  # noqa: F401  (the list below must follow the room)
-
     assert set(kinds("tokenizers")) == {"wordpiece", "bpe", "byte_bpe", "unigram", "word", "chars", "folder"}
 
 
@@ -98,15 +98,14 @@ def test_lone_surrogates_become_the_replacement_character(tokenizer):
     assert one.tolist() == other.tolist()
 
 
-def test_training_twice_in_fresh_processes_gives_the_same_ids(tokenizer):
-    if tokenizer.kind not in ("wordpiece", "bpe"):
-        pytest.skip("checked for the kinds that need care; the others are covered by the parity test")
+def test_training_in_a_fresh_process_gives_the_same_ids(make):
+    kinds_ = ("wordpiece", "bpe", "byte_bpe", "unigram", "word")
     code = (
-        "import sys; sys.path.insert(0, 'tests/tokenizers'); from conftest import trained, SETTINGS;"
-        f"print(trained(SETTINGS.index(({tokenizer.kind!r}, {{}}))).fingerprint)"
+        "import sys; sys.path.insert(0, 'tests/tokenizers'); from conftest import trained, SETTINGS\n"
+        f"for kind in {kinds_}: print(trained(SETTINGS.index((kind, {{}}))).fingerprint)"
     )
-    told = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)}
-    assert len(told) == 1 and told.pop().strip()
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.split()
+    assert told == [make(kind).fingerprint for kind in kinds_]
 
 
 def test_fingerprints_tell_permuted_ids_apart(make):

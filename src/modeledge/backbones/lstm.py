@@ -93,11 +93,11 @@ class LSTM(nn.Module, Part):
         """States of every place (b t width); zeros at padding. The directions say who sees whom, not `seen`."""
         x = self.embedding(batch, self.positions, self.embedding.places(batch, 0))
         valid = batch["valid"] if "valid" in batch else None
-        states, ends = self.read(self.stacks[0], x, memory)
+        states, ends = self.read(self.stacks[0], x, memory)  # type: ignore[arg-type]
         layers = [x, *states]
         if len(self.stacks) == 2:
             back = None if valid is None else mirror(valid)
-            states, _ = self.read(self.stacks[1], turn(x, back), None)
+            states, _ = self.read(self.stacks[1], turn(x, back), None)  # type: ignore[arg-type]
             behind = [x, *(turn(y, back) for y in states)]
             layers = [torch.cat(both, -1) for both in zip(layers, behind, strict=True)]
         if valid is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ class Facts:
     labels     names of the classes, by data source
     image      (height, width, channels) of stored images
     tokenizer  the tokenizer itself, for parts that need strings (characters of words, prompts)
+    pairs      computes `bigram`, when somebody asks; None away from training
     """
 
     vocab: int = 0
@@ -32,11 +34,17 @@ class Facts:
     labels: dict[str, list[str]] = field(default_factory=dict)
     image: tuple[int, int, int] | None = None
     tokenizer: Any = None
+    pairs: Callable[[], float] | None = None
 
     @property
     def pad(self) -> int:
         """The padding id; 0 where the tokenizer has none (it is then never a target)."""
         return self.special.get("pad", 0)
+
+    @property
+    def bigram(self) -> float | None:
+        """What knowing the token before costs on held-out text, in nats a token; None away from training."""
+        return self.pairs() if self.pairs is not None else None
 
     def is_special(self) -> np.ndarray:
         """bool [v]: special tokens, which are never hidden and never a random replacement."""

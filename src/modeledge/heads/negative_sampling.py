@@ -6,6 +6,8 @@ instead of a gather for each pair (Ji et al., arXiv:1604.04661, share likewise).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,7 +29,7 @@ class NegativeSampling(nn.Module, Part):
         draws: int = Field(64, ge=1)
         power: float = Field(0.75, ge=0)
 
-    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+    def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__()
         self.config = config
         self.weight = nn.Parameter(torch.zeros(facts.vocab, backbone.width))  # as the released tool begins

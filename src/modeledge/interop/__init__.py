@@ -6,15 +6,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from modeledge.core import InputError, find, kinds, nearest
+from modeledge.interop._check import Check, compare
+from modeledge.interop._folder import Aside, read_config, read_tensors, write_files
 from modeledge.interop._port import Port, same_backbone
 from modeledge.interop._settings import complete, differences
 
-__all__ = ["Imported", "from_hf", "model_types", "port_of", "to_hf"]
+__all__ = [
+    "Check",
+    "Imported",
+    "check",
+    "export_folder",
+    "from_hf",
+    "import_folder",
+    "model_types",
+    "port_of",
+    "to_hf",
+]
 
 
 @dataclass
@@ -109,6 +123,8 @@ def _export(port: Port, tree: Mapping[str, Any], state: Mapping[str, Tensor], fa
     same_backbone(port, backbone, port.settings(config, parts)["backbone"])
     same_heads(port, full, config, parts)
     tensors = port.tensors(backbone, parts, ours)
+    again = port.state({"backbone": backbone}, parts, tensors)
+    assert set(again) == set(ours) and all(torch.equal(again[n], ours[n]) for n in ours), "the table loses something"
     inner = {name: export(t, s, facts, model_type=port.type) for name, (t, s) in more.items()}
     return config, tensors, inner
 
@@ -136,3 +152,48 @@ def same_heads(port: Port, tree: Mapping[str, Any], config: Mapping[str, Any], p
             pair = [{**h, "norm": None, "activation": None} for h in pair]
         if lost := differences(*pair):
             raise InputError(f"{port.type}: objective {o['kind']}: head: cannot be written\n  " + "\n  ".join(lost[:5]))
+
+
+def import_folder(folder: Path) -> Imported:
+    """Read a Hugging Face folder, and the folders inside it that belong to the same model.
+
+    Raises InputError for anything that is not one, pickled weights, and models that bring code."""
+    folder = Path(folder)
+    found = from_hf(read_config(folder), read_tensors(folder), where=str(folder / "config.json"))
+    port = port_of(found.type, where=str(folder))
+    for name in port.inner:
+        if (folder / name).is_dir():
+            found = port.merge(found, import_folder(folder / name))
+    return found
+
+
+def export_folder(
+    folder: Path,
+    tree: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    *,
+    model_type: str | None = None,
+    tokenizer: Any = None,
+) -> str:
+    """Write a folder that transformers opens, whole or not at all; returns its model type.
+
+    `tokenizer.save(folder)` adds the tokenizer's files. Raises InputError as `to_hf` does, and if the folder is taken."""
+    config, tensors, inner = export(tree, state, facts, model_type=model_type)
+    with Aside(Path(folder)) as place:
+        write_files(place, config, tensors)
+        for name, (c, t, _) in inner.items():
+            write_files(place / name, c, t)
+        if tokenizer is not None:
+            tokenizer.save(place)
+    return config["model_type"]
+
+
+def check(folder: Path, *, seed: int = 0) -> Check:
+    """Compare our scores with those of transformers on a random batch; of every folder inside too, the worst counts."""
+    folder = Path(folder)
+    found = from_hf(read_config(folder), read_tensors(folder), where=str(folder / "config.json"))
+    port = port_of(found.type, where=str(folder))
+    made = compare(folder, found, port, seed=seed)
+    inner = [check(folder / name, seed=seed) for name in port.inner if (folder / name).is_dir()]
+    return max([made, *inner], key=lambda c: -1.0 if c.difference is None else c.difference)

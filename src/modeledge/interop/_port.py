@@ -101,7 +101,9 @@ class Port(Part):
         for key, values in allowed.items():
             if config.get(key) is not None and config[key] not in values:
                 wanted = ", ".join(map(repr, values))
-                raise InputError(f"config.json ({self.type}): {key}: {config[key]!r} is not supported\n  known: {wanted}")
+                raise InputError(
+                    f"config.json ({self.type}): {key}: {config[key]!r} is not supported\n  known: {wanted}"
+                )
 
     def heads(self, parts: set[str]) -> list[str]:
         """The parts that are heads of objectives, in the order of the table."""
@@ -151,6 +153,17 @@ class Port(Part):
     def tensors(self, backbone: Mapping[str, Any], parts: set[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Their tensors from ours."""
         return to_theirs(self.table(backbone, parts), ours)
+
+    inner: tuple[str, ...] = ()
+    """Names of folders inside the folder that hold companions."""
+
+    def merge(self, found: Any, inner: Any) -> Any:
+        """The model of a folder with that of a folder inside it."""
+        raise NotImplementedError
+
+    def fresh(self, objective: Mapping[str, Any]) -> tuple[str, ...]:
+        """Tensors that the objective has and the folder does not: beginnings of their names."""
+        return ()
 
     # -- both
 

@@ -66,7 +66,9 @@ def read(keys: Iterable[Key], config: Mapping[str, Any], *, where: str) -> dict[
             back = {theirs: ours for ours, theirs in key.values.items()}
             value = SYNONYMS.get(value, value)
             if value not in back:
-                raise InputError(f"{where}: {key.theirs}: {value!r} is not supported\n  known: {', '.join(map(str, back))}")
+                raise InputError(
+                    f"{where}: {key.theirs}: {value!r} is not supported\n  known: {', '.join(map(str, back))}"
+                )
             value = back[value]
         for path in key.places:
             put(out, path, value)

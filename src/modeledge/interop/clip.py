@@ -54,9 +54,7 @@ class CLIP(Port):
         *tower("vision_config", "towers.image"),
         Key("vision_config.image_size", "towers.image.embedding.size", 224),
         Key("vision_config.patch_size", "towers.image.embedding.patch", 32),
-        Key(
-            "vision_config.layer_norm_eps", ("towers.image.norm.eps", "towers.image.embedding.norm.eps"), 1e-5
-        ),
+        Key("vision_config.layer_norm_eps", ("towers.image.norm.eps", "towers.image.embedding.norm.eps"), 1e-5),
     )
     same = {
         "kind": "dual",

@@ -5,13 +5,18 @@ Source of the names: transformers' ElectraForPreTraining and ElectraForMaskedLM,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from modeledge.interop._encoder import KEYS, TASKS, Encoder, blocks, both, embeddings
 from modeledge.interop._names import Move
 from modeledge.interop._settings import Key, complete
+
+SHARED = ("backbone.embedding.word", "backbone.embedding.segment", "backbone.embedding.norm", "backbone.positions")
+"""What the generator may share with the discriminator."""
 
 
 class Electra(Encoder):
@@ -68,6 +73,30 @@ class Electra(Encoder):
             names |= {theirs: Move((name,)) for theirs, name in ours.items()}
         return names
 
+    inner = ("generator",)
+
+    def fresh(self, objective: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("objectives.rtd.mask.",) if objective["kind"] == "rtd" else ()
+
+    def merge(self, found: Any, inner: Any) -> Any:
+        """Discriminator and generator as the one model they were trained as; tables with equal values are shared."""
+        mine, small = found.state, dict(inner.state)
+        tied = [n for n in small if n.startswith(SHARED)]
+        share = all(n in mine and torch.equal(small[n], mine[n]) for n in tied)
+        objective = {
+            **found.objectives[0],
+            "generator": inner.backbone["width"] / found.backbone["width"],
+            "layers": inner.backbone["layers"],
+            "tie": "embeddings" if share else "none",
+            "mask": {"kind": "mlm", "replace": [1.0, 0.0], "head": inner.objectives[0]["head"]},
+        }
+        for name, tensor in small.items():
+            if name.startswith("objectives.mlm."):
+                mine["objectives.rtd.mask." + name.removeprefix("objectives.mlm.")] = tensor
+            elif not (share and name in tied):
+                mine["objectives.rtd.generator." + name.removeprefix("backbone.")] = tensor
+        return replace(found, objectives=[objective], state=mine, fresh=())
+
     def companions(
         self, tree: Mapping[str, Any], state: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, tuple[dict[str, Any], dict[str, Tensor]]]]:
@@ -79,8 +108,7 @@ class Electra(Encoder):
             return main, {}
         small = {"backbone." + n.removeprefix(body): t for n, t in state.items() if n.startswith(body)}
         small |= {"objectives.mlm.head." + n.removeprefix(head): t for n, t in state.items() if n.startswith(head)}
-        shared = ("backbone.embedding.word", "backbone.embedding.segment", "backbone.embedding.norm", "backbone.positions")
-        small |= {n: t for n, t in state.items() if n.startswith(shared) and n not in small}
+        small |= {n: t for n, t in state.items() if n.startswith(SHARED) and n not in small}
         tree = {"backbone": generator(tree["backbone"], rtd, small), "objectives": [rtd["mask"]]}
         return main, {"generator": (tree, small)}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modeledge.core import Batch
 from modeledge.interop._encoder import both
 from modeledge.interop._names import stacked, turned
 from modeledge.interop._port import Port
 from modeledge.interop._settings import Key, activation
-from modeledge.core import Batch
-from modeledge.visibility import Seen, both as and_, see
+from modeledge.visibility import Seen, see
+from modeledge.visibility import both as and_
 from modeledge.visibility.causal import causal
 from modeledge.visibility.valid import valid
 

@@ -19,10 +19,15 @@ SEQ2SEQ = ("denoise", "seq2seq")
 def stack(name: str) -> dict[str, str]:
     """One layer of the encoder or the decoder, without its feed-forward."""
     at, ours = f"{name}.block.{{i}}.layer.", f"backbone.{name}.blocks.{{i}}."
-    names = {at + f"0.SelfAttention.{x}.weight": ours + f"attention.to_{y}.weight" for x, y in zip("qkvo", QKVO, strict=True)}
+    names = {
+        at + f"0.SelfAttention.{x}.weight": ours + f"attention.to_{y}.weight" for x, y in zip("qkvo", QKVO, strict=True)
+    }
     names[at + "0.layer_norm.weight"] = ours + "join_attention.norm.weight"
     if name == "decoder":
-        names |= {at + f"1.EncDecAttention.{x}.weight": ours + f"cross.to_{y}.weight" for x, y in zip("qkvo", QKVO, strict=True)}
+        names |= {
+            at + f"1.EncDecAttention.{x}.weight": ours + f"cross.to_{y}.weight"
+            for x, y in zip("qkvo", QKVO, strict=True)
+        }
         names[at + "1.layer_norm.weight"] = ours + "join_cross.norm.weight"
     names[at + f"{LAST[name]}.layer_norm.weight"] = ours + "join_ffn.norm.weight"
     return names
@@ -62,7 +67,9 @@ class T5(Port):
         "init.kind": "t5",
     }
     parts = {kind: {} for kind in SEQ2SEQ}
-    twins = dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight")
+    twins = dict.fromkeys(
+        ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"
+    )
     classes = (*(({kind}, "T5ForConditionalGeneration") for kind in SEQ2SEQ), (set(), "T5Model"))
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
@@ -71,7 +78,9 @@ class T5(Port):
         name = "gelu_new" if form == "gated-gelu" else form.removeprefix("gated-")  # as transformers reads it
         back = {theirs: ours for ours, theirs in ACTIVATIONS.items()}
         if SYNONYMS.get(name, name) not in back:
-            raise InputError(f"config.json (t5): feed_forward_proj: {form!r} is not supported\n  known: {', '.join(back)}")
+            raise InputError(
+                f"config.json (t5): feed_forward_proj: {form!r} is not supported\n  known: {', '.join(back)}"
+            )
         kind = "gated" if form.startswith("gated-") else "mlp"
         backbone["ffn"] |= {"kind": kind, "activation": back[SYNONYMS.get(name, name)]}
 

@@ -57,7 +57,11 @@ class XLNet(Port):
 
     def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
         found = super().config(backbone, parts, facts)
-        more = {"clamp_len": backbone["clamp"] or -1, "attn_type": "bi", "d_head": backbone["width"] // backbone["heads"]}
+        more = {
+            "clamp_len": backbone["clamp"] or -1,
+            "attn_type": "bi",
+            "d_head": backbone["width"] // backbone["heads"],
+        }
         return found | more | {"untie_r": True}
 
     def table(self, backbone: Mapping[str, Any], parts: set[str]) -> dict[str, Move]:

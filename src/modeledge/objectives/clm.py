@@ -54,7 +54,7 @@ class CausalLM(Objective):
         return {"accuracy": Sum(right, (batch.labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = {"unigram": entropy(facts.counts), "bigram": getattr(facts, "bigram", None)}
+        known = {"unigram": entropy(facts.counts), "bigram": facts.bigram}
         return {"uniform": math.log(facts.vocab)} | {name: value for name, value in known.items() if value}
 
     @torch.no_grad()

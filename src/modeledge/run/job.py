@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from modeledge.core import DataError, Facts, InputError, RecipeError, build, unknown
@@ -371,7 +373,23 @@ def facts_from(stores: dict[str, Store]) -> Facts:
         more = facts_of(store, tokenizer if "tokens" in store else None)
         facts.labels |= dict.fromkeys([name] if more.labels else [], next(iter(more.labels.values()), []))
         facts.image = facts.image or more.image
+    if home is not None and "tokens" in home:
+        facts.pairs = functools.cache(lambda: bigram_cost(home, facts.vocab))
     return facts
+
+
+def bigram_cost(store: Store, vocab: int, *, most: int = 2_000_000) -> float:
+    """Nats a held-out token costs under 0.7 bigram + 0.3 unigram counted on up to `most` tokens: a cheap baseline.
+
+    On the training tokens themselves if nothing was held out."""
+    seen = np.asarray(store["tokens"][:most], np.int64)
+    new = np.asarray((store.valid or store)["tokens"][: most // 10], np.int64)
+    single = np.bincount(seen, minlength=vocab) + 1.0
+    kinds, counts = np.unique(seen[:-1] * vocab + seen[1:], return_counts=True)
+    wanted = new[:-1] * vocab + new[1:]
+    at = np.minimum(np.searchsorted(kinds, wanted), len(kinds) - 1)
+    pair = np.where(kinds[at] == wanted, counts[at], 0) / single[new[:-1]]
+    return float(-np.log(0.7 * pair + 0.3 * single[new[1:]] / single.sum()).mean())
 
 
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:

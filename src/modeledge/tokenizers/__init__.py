@@ -295,8 +295,9 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
         return kind(kind.Config(kind="folder", path=str(folder)))
     kind = find("tokenizers", own["kind"])
     tokenizer = kind(kind.Config.model_validate(own["config"]))
-    tokenizer.adopt(read_inner(folder), tokenizer.layout().roles)
-    if own.get("fingerprint", tokenizer.fingerprint) != tokenizer.fingerprint:
+    inner, layout = read_inner(folder), tokenizer.layout()
+    known = all(inner.token_to_id(token) is not None for token in (*layout.front, *layout.back))
+    if not known or own.get("fingerprint") != tokenizer.adopt(inner, layout.roles).fingerprint:
         raise DataError(f"{folder}/tokenizer.json: its vocabulary is not the one {CONFIG_FILE} was written for")
     return tokenizer
 

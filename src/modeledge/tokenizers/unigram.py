@@ -5,6 +5,7 @@ Source: Kudo, arXiv:1804.10959 (SentencePiece); special tokens as in the release
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import tokenizers as hf
@@ -40,9 +41,17 @@ class Unigram(Tokenizer):
         inner = hf.Tokenizer(models.Unigram())
         steps = [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
         inner.normalizer = normalizers.Sequence([*steps, *([normalizers.Lowercase()] * self.config.lowercase)])
-        inner.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+        spaces = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+        inner.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Split(self._spelled(), "isolated")])
         inner.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme="always")
         return inner
+
+    def _spelled(self) -> Regex:
+        """The first sign of a special token that a text spells: cut off, so that the model cannot find the token.
+
+        (In Unigram special tokens are pieces like others.)"""
+        names = "|".join(re.escape(token[1:]) for token in self.layout().front)
+        return Regex(rf"[<\[](?=(?:{names}|extra_id_\d+>))")
 
     def trainer(self, vocab: int, special: list[str], letters: list[str]) -> Any:
         return trainers.UnigramTrainer(

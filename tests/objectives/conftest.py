@@ -1,0 +1,99 @@
+"""A small language laboratory: facts, backbones, objectives and rows at toy width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modeledge.core import Batch, Facts, build, find, keyed
+
+SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4, "bos": 5, "eos": 6}
+TINY = {
+    "transformer": {"width": 16, "layers": 2, "heads": 2, "ffn": {"kind": "mlp", "width": 24}},
+    "encoder_decoder": {"width": 16, "layers": 2, "heads": 2, "ffn": {"kind": "mlp", "width": 24}},
+    "two_stream": {"width": 16, "layers": 2, "heads": 2, "ffn": {"kind": "mlp", "width": 24}},
+}
+
+
+class Laboratory:
+    """Vocabulary of 60: special tokens 0-6, ordinary ones 7-49, sentinels 59 down to 50."""
+
+    def __init__(self, vocab: int = 60):
+        counts = np.zeros(vocab)
+        counts[7:50] = 1 / np.arange(1, 44)
+        self.facts = Facts(
+            vocab=vocab, special=dict(SPECIAL), words=(7, 50), sentinels=list(range(59, 49, -1)), counts=counts
+        )
+
+    def backbone(self, kind: str = "transformer", **settings: Any) -> Any:
+        config = find("backbones", kind).Config.model_validate({"kind": kind, **TINY[kind], **settings})
+        return build("backbones", config, self.facts).eval()
+
+    def objective(self, kind: str, backbone: nn.Module, **settings: Any) -> Any:
+        config = find("objectives", kind).Config.model_validate({"kind": kind, **settings})
+        return build("objectives", config, self.facts, backbone).eval()
+
+    def rows(self, b: int = 4, t: int = 24, *, padded: bool = True, framed: bool = True, seed: int = 0) -> Batch:
+        """[cls] A [sep] B [sep] and padding (framed), or a bare stream with an end token in the middle."""
+        rng = keyed("rows", seed)
+        ids = rng.integers(*self.facts.words, (b, t)).astype(np.int32)
+        place = np.arange(t)
+        number = {"row": np.arange(b), "epoch": np.zeros(b, np.int64)}
+        if not framed:
+            ids[:, t // 2] = SPECIAL["eos"]
+            doc = np.broadcast_to((place > t // 2).astype(np.int32), ids.shape)
+            return Batch(ids=ids, special=doc < 0, doc=doc, **number).but(special=ids == SPECIAL["eos"])
+        n = rng.integers(t // 2, t + 1, b)[:, None] if padded else np.full((b, 1), t)
+        middle = n // 2
+        special = (place == 0) | (place == middle) | (place == n - 1)
+        ids[special] = SPECIAL["sep"]
+        ids[:, 0] = SPECIAL["cls"]
+        valid = place < n
+        ids[~valid] = SPECIAL["pad"]
+        starts = (rng.random((b, t)) < 0.6) | special | ~valid
+        starts[:, 1:] |= special[:, :-1]
+        batch = Batch(ids=ids, special=special | ~valid, word_starts=starts, valid=valid, **number)
+        batch["segments"] = ((place > middle) & valid).astype(np.int8)
+        batch["is_next"], batch["swapped"] = rng.integers(0, 2, b), rng.integers(0, 2, b)
+        return batch if padded else batch.but(valid=None)
+
+    def view(self, objective: Any, batch: Batch, *key: int | str) -> Batch:
+        return objective.view(batch, keyed("view", *key))
+
+    def ready(self, objective: Any, batch: Batch, *key: int | str) -> Batch:
+        """The batch as the model gets it."""
+        return objective.finish(self.view(objective, batch, *key)).tensors()
+
+
+@pytest.fixture
+def lab() -> Laboratory:
+    torch.manual_seed(0)
+    return Laboratory()
+
+
+@pytest.fixture
+def adopt() -> Any:
+    """adopt(model of transformers): our backbone and objectives by kind, with its weights."""
+    from modeledge.interop import from_hf
+
+    def make(theirs: Any, **facts: Any) -> tuple[Any, dict[str, Any]]:
+        found = from_hf(theirs.config.to_dict() | {"architectures": [type(theirs).__name__]}, theirs.state_dict())
+        vocab = found.facts["vocab"]
+        known = Facts(vocab=vocab, special=dict(SPECIAL), words=(7, vocab), sentinels=[vocab - 1, vocab - 2])
+        for name, value in facts.items():
+            setattr(known, name, value)
+        backbone = build("backbones", find("backbones", found.backbone["kind"]).Config.model_validate(found.backbone), known)
+        objectives = {}
+        for settings in found.objectives:
+            config = find("objectives", settings["kind"]).Config.model_validate(settings)
+            objectives[settings["kind"]] = build("objectives", config, known, backbone)
+        whole = nn.ModuleDict({"backbone": backbone, "objectives": nn.ModuleDict(objectives)})
+        lost = whole.load_state_dict(found.state, strict=False)
+        assert not lost.unexpected_keys, lost
+        return backbone.eval(), {name: o.eval() for name, o in objectives.items()}
+
+    return make
