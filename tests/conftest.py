@@ -1,4 +1,4 @@
-"""What all tests share: seeds, threads, where the real data lies, and the markers that need something of the machine."""
+"""What all tests share: seeds, threads, where the real data lies, and what a marker needs of the machine."""
 
 from __future__ import annotations
 

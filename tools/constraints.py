@@ -12,8 +12,9 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PYTHON = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform}"
 HEAD = f"""\
-# Versions that `make` and CI install and that the tests were run with (Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform}).
+# Versions that `make` and CI install and that the tests were run with ({PYTHON}).
 # Written by `make constraints`. The bounds a user's installation must keep are in pyproject.toml.
 """
 

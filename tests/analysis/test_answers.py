@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from modeledge.analysis.answers import best_spans, exact, f1, normalise, score
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from modeledge.analysis.entities import is_iob2, tagging
 from modeledge.core import InputError
 

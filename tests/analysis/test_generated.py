@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from modeledge.analysis.generated import bleu, matches, rouge
 from modeledge.core import InputError
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from modeledge.analysis.intervals import difference, interval, quantile
 from scipy import stats
+
+from modeledge.analysis.intervals import difference, interval, quantile
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 4, 9, 30, 200])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from modeledge.analysis.scores import classification, ranks, regression
 from scipy import stats
 from sklearn import metrics
+
+from modeledge.analysis.scores import classification, ranks, regression
 
 
 @pytest.mark.parametrize("classes", [2, 5])

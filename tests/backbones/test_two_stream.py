@@ -16,7 +16,14 @@ V, D, H, L, B, T = 40, 16, 2, 3, 2, 8
 
 def backbone(**changes):
     torch.manual_seed(1)
-    settings = {"kind": "two_stream", "width": D, "layers": L, "heads": H, "ffn": {"kind": "mlp", "width": 24}, "std": 0.3}
+    settings = {
+        "kind": "two_stream",
+        "width": D,
+        "layers": L,
+        "heads": H,
+        "ffn": {"kind": "mlp", "width": 24},
+        "std": 0.3,
+    }
     kind = find("backbones", "two_stream")
     return kind(kind.Config.model_validate(settings | changes), Facts(vocab=V)).eval()
 

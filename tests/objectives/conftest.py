@@ -86,7 +86,9 @@ def adopt() -> Any:
         known = Facts(vocab=vocab, special=dict(SPECIAL), words=(7, vocab), sentinels=[vocab - 1, vocab - 2])
         for name, value in facts.items():
             setattr(known, name, value)
-        backbone = build("backbones", find("backbones", found.backbone["kind"]).Config.model_validate(found.backbone), known)
+        backbone = build(
+            "backbones", find("backbones", found.backbone["kind"]).Config.model_validate(found.backbone), known
+        )
         objectives = {}
         for settings in found.objectives:
             config = find("objectives", settings["kind"]).Config.model_validate(settings)

@@ -18,7 +18,7 @@ def library(tmp_path: Path) -> Path:
         folder.mkdir()
         body = "".join(
             f'def f{i}():\n    """Function {i} of {name} returns the number that its name ends with."""\n'
-            for i in range(25)
+            for i in range(35)
         )
         (folder / "__init__.py").write_text(f'"""Package {name}."""\nraise SystemExit("executed")\n{body}')
     (tmp_path / "alone.py").write_text(
@@ -47,7 +47,9 @@ def test_docstrings_for_testing_are_not_in_the_pre_training_text(library):
     assert Counter(label for _, label in found.train) == {"alpha": 10, "beta": 10}
     assert Counter(label for _, label in found.test) == {"alpha": 15, "beta": 15}
     everything = "\n".join(found.documents)
-    assert not [text for text, _ in found.test if text in everything]
+    assert Counter(label for _, label in found.dev) == {"alpha": 10, "beta": 10}
+    assert not [text for text, _ in found.dev + found.test if text in everything]
+    assert len({text for text, _ in found.train + found.dev + found.test}) == 70
     assert all(text in everything for text, _ in found.train)
 
 

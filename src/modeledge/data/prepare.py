@@ -185,7 +185,5 @@ def _ready(plan: Plan, job: Job) -> Any:
     if isinstance(tokenizer, PartConfig):
         tokenizer = build("tokenizers", tokenizer)
     if tokenizer is not None and not tokenizer.vocab:
-        job.on_bad = "skip"  # what is bad is told when it is encoded
         tokenizer = train_tokenizer(tokenizer, job, plan.texts, valid_fraction=plan.fraction)
-        job.on_bad = plan.on_bad
     return tokenizer

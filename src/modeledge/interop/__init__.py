@@ -123,7 +123,7 @@ def _export(port: Port, tree: Mapping[str, Any], state: Mapping[str, Tensor], fa
     same_backbone(port, backbone, port.settings(config, parts)["backbone"])
     same_heads(port, full, config, parts)
     tensors = port.tensors(backbone, parts, ours)
-    again = port.state({"backbone": backbone}, parts, tensors)
+    again = port.state({"backbone": backbone}, parts, port.clean(tensors))
     assert set(again) == set(ours) and all(torch.equal(again[n], ours[n]) for n in ours), "the table loses something"
     inner = {name: export(t, s, facts, model_type=port.type) for name, (t, s) in more.items()}
     return config, tensors, inner
@@ -143,11 +143,11 @@ def same_heads(port: Port, tree: Mapping[str, Any], config: Mapping[str, Any], p
     """Raise InputError where a head has settings that the model type cannot express."""
     norm = tree["backbone"].get("norm")
     for o in tree["objectives"]:
-        wanted = port.objective(o["kind"], config).get("head") if o["kind"] in parts else None
+        wanted = port.objective(o["kind"], config, parts).get("head") if o["kind"] in parts else None
         if wanted is None:
             continue
         there = find("heads", wanted["kind"]).Config.model_validate(wanted).model_dump()
-        pair = [{**h, "norm": h.get("norm") or norm, "dropout": None} for h in (o["head"], there)]
+        pair = [{**h, "norm": h.get("norm") or norm, "dropout": None, "start": None} for h in (o["head"], there)]
         if pair[0].get("transform") == "none":
             pair = [{**h, "norm": None, "activation": None} for h in pair]
         if lost := differences(*pair):
@@ -178,7 +178,7 @@ def export_folder(
 ) -> str:
     """Write a folder that transformers opens, whole or not at all; returns its model type.
 
-    `tokenizer.save(folder)` adds the tokenizer's files. Raises InputError as `to_hf` does, and if the folder is taken."""
+    `tokenizer.save(folder)` adds the tokenizer's files. Raises InputError as `to_hf` does, and for a folder in use."""
     config, tensors, inner = export(tree, state, facts, model_type=model_type)
     with Aside(Path(folder)) as place:
         write_files(place, config, tensors)

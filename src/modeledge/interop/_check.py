@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """difference: the largest absolute difference of any score, None if nothing was compared; then `reason` says why."""
+    """difference: the largest absolute one of any score; None if nothing was compared, and `reason` says why."""
 
     difference: float | None
     reason: str = ""

@@ -84,7 +84,7 @@ class Encoder(Port):
         self.refuse(config, position_embedding_type=("absolute",), is_decoder=(False,), add_cross_attention=(False,))
         backbone["pool"] = {"kind": "first"} if "pool" in parts else None
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
         name = config.get("hidden_act") or "gelu"
         act = {theirs: ours for ours, theirs in ACTIVATIONS.items()}[SYNONYMS.get(name, name)]
         drop = config.get("classifier_dropout") or config.get("hidden_dropout_prob", 0.1)

@@ -33,7 +33,11 @@ def turned(name: str) -> Move:
 
 def stacked(*names: str) -> Move:
     """Several of ours side by side; matrices are turned as well."""
-    return Move(names, lambda theirs: list(theirs.T.chunk(len(names))), lambda ours: torch.cat(ours).T)
+
+    def turn(x: Tensor) -> Tensor:
+        return x.T if x.ndim == 2 else x
+
+    return Move(names, lambda theirs: list(turn(theirs).chunk(len(names))), lambda ours: turn(torch.cat(ours)))
 
 
 def boxed(name: str, dims: int = 1) -> Move:

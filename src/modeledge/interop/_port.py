@@ -52,7 +52,7 @@ class Port(Part):
         for path, value in self.same.items():
             put(backbone, path, value)
         self.adjust(backbone, config, parts)
-        heads = [self.objective(p, config) for p in self.heads(parts)]
+        heads = [self.objective(p, config, parts) for p in self.heads(parts)]
         special = {role: config.get(f"{role}_token_id") for role in ("pad", "bos", "eos")}
         facts = {"vocab": config.get("vocab_size", 0), "special": {k: v for k, v in special.items() if v is not None}}
         if "id2label" in config:
@@ -63,9 +63,9 @@ class Port(Part):
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         """The last touch on the backbone's settings: what a table cannot say. Raises InputError for what we lack."""
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
         """The objective whose head the part is."""
-        return {"kind": part}
+        return {"kind": part, "head": {"kind": "classifier"}}
 
     def state(self, settings: Mapping[str, Any], parts: set[str], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors from theirs."""
@@ -151,8 +151,9 @@ class Port(Part):
         raise InputError(f"{self.type}: no class of transformers has these heads together: {', '.join(sorted(parts))}")
 
     def tensors(self, backbone: Mapping[str, Any], parts: set[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Their tensors from ours."""
-        return to_theirs(self.table(backbone, parts), ours)
+        """Their tensors from ours; a model without heads has no prefix."""
+        out = to_theirs(self.table(backbone, parts), ours)
+        return out if self.heads(parts) else {name.removeprefix(self.prefix): t for name, t in out.items()}
 
     inner: tuple[str, ...] = ()
     """Names of folders inside the folder that hold companions."""
@@ -235,11 +236,9 @@ class Asked(nn.Module):
         labels = len(facts.labels.get("label", ())) or 2
         outputs = {"nsp": 2, "sop": 2, "span_qa": 2, "rtd": 1}.get(part, labels)
         self.pool = None
-        if part == "image_label":
-            self.head: nn.Module = nn.Linear(backbone.width, outputs)
-            return
         config = find("heads", objective["head"]["kind"]).Config.model_validate(objective["head"])
-        self.head = build("heads", config, facts, backbone, **({} if config.kind == "token" else {"outputs": outputs}))
+        sized = {} if config.kind == "token" else {"outputs": outputs}
+        self.head: nn.Module = build("heads", config, facts, backbone, **sized)
         if objective.get("pool"):
             pool = find("layers.pools", objective["pool"]["kind"]).Config.model_validate(objective["pool"])
             sizes = Sizes(width=backbone.width, heads=1, head_width=backbone.width)
@@ -247,7 +246,8 @@ class Asked(nn.Module):
 
     def forward(self, out: Output, batch: Batch, *, pooled: bool) -> Tensor:
         if not pooled:
-            return self.head(out.states)
+            found = self.head(out.states)
+            return found.squeeze(-1) if found.shape[-1] == 1 else found
         return self.head(out.pooled if self.pool is None else self.pool(out.states, batch))
 
 

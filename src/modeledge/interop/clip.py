@@ -18,6 +18,10 @@ from modeledge.visibility import Seen, see
 from modeledge.visibility.causal import causal
 
 
+IDS = {"vocab_size": 49408, "pad_token_id": 1, "bos_token_id": 49406, "eos_token_id": 49407}
+"""Keys about the text that we keep in the facts, and what they mean when they are absent."""
+
+
 def tower(theirs: str, ours: str) -> tuple[Key, ...]:
     """Settings that both towers have."""
     return (
@@ -98,13 +102,19 @@ class CLIP(Port):
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         self.refuse(config["vision_config"], num_channels=(3,))
 
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        return {"kind": part}
+
     def settings(self, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
-        flat = {k: v for k, v in config.get("text_config", {}).items() if k == "vocab_size" or k.endswith("_token_id")}
+        text = config.get("text_config", {})
+        flat = {key: text.get(key, absent) for key, absent in IDS.items()}
+        if flat["eos_token_id"] == 2:  # so say the released files, and mean the highest id of a text
+            flat["eos_token_id"] = flat["vocab_size"] - 1
         return super().settings({"text_config": {}, "vision_config": {}, **config, **flat}, parts)
 
     def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
         found = super().config(backbone, parts, facts)
-        for key in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"):
+        for key in IDS:
             if key in found:
                 found["text_config"][key] = found.pop(key)
         found["text_config"] |= {"model_type": "clip_text_model", "projection_dim": backbone["width"]}

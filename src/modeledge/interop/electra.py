@@ -54,8 +54,8 @@ class Electra(Encoder):
         if backbone["embedding"]["width"] == backbone["width"]:
             backbone["embedding"]["width"] = None  # no projection where the widths agree
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        found = super().objective(part, config)
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        found = super().objective(part, config, parts)
         if part == "rtd":
             return {**found, "generator": "uniform"}  # until a generator is found beside it
         if part == "mlm":

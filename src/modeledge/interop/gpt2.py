@@ -76,7 +76,7 @@ class GPT2(Port):
         )
         backbone["ffn"]["width"] = backbone["ffn"]["width"] or 4 * backbone["width"]
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
         return {"kind": "clm", "head": {"kind": "token", "transform": "none", "bias": False}}
 
     def seen(self, batch: Batch) -> Seen:

@@ -14,7 +14,7 @@ from modeledge.interop._names import Move, expand
 from modeledge.interop._port import Port
 from modeledge.interop._settings import Key
 
-BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def unit(theirs: str, ours: str) -> dict[str, str]:
@@ -34,9 +34,8 @@ class ResNet(Port):
     same = {"kind": "resnet", "stem": "large", "shortcut": "residual"}
     prefix = "resnet."
     body = {}
-    parts = {"image_label": both("classifier.1", "objectives.image_label.head")}
+    parts = {"image_label": both("classifier.1", "objectives.image_label.head.out")}
     classes = (({"image_label"}, "ResNetForImageClassification"), (set(), "ResNetModel"))
-    ignored = ()
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         self.refuse(config, hidden_act=("relu",), num_channels=(3,), downsample_in_first_stage=(False,))
@@ -56,6 +55,14 @@ class ResNet(Port):
                     names |= unit(f"{at}shortcut", f"{ours}shortcut")
                 before = width
         return expand(names | (self.parts["image_label"] if "image_label" in parts else {}), 0)
+
+    def tensors(self, backbone: Mapping[str, Any], parts: set[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        out = super().tensors(backbone, parts, ours)
+        counts = [n.replace("running_mean", "num_batches_tracked") for n in out if n.endswith("running_mean")]
+        return out | {n: torch.zeros((), dtype=torch.long) for n in counts}  # their norms count, and never read it
+
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        return {"kind": part, "head": {"kind": "classifier", "start": "zero"}}
 
     def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
         return Batch(image=torch.randn(2, 64, 64, 3))

@@ -1,7 +1,7 @@
 """RoBERTa: BERT's tensors, positions that begin after the padding id, another head.
 
-Source of the names: transformers' RobertaForMaskedLM, which counts positions from `pad_token_id + 1` over the tokens that
-are not padding."""
+Source of the names: transformers' RobertaForMaskedLM, which counts positions from `pad_token_id + 1` over the tokens
+that are not padding."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Roberta(Encoder):
         super().adjust(backbone, config, parts)
         backbone["positions"]["offset"] = config.get("pad_token_id", 1) + 1
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        found = super().objective(part, config)
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        found = super().objective(part, config, parts)
         return {**found, "pool": {"kind": "first"}} if part == "classify" else found
 
     def prepare(

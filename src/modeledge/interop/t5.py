@@ -35,7 +35,8 @@ def stack(name: str) -> dict[str, str]:
 
 QKVO = ("q", "k", "v", "out")
 OWN = "own"
-"""The part of a model whose decoder has a matrix of its own."""
+SCALED = "scaled"
+"""What else a head may have: a matrix of its own (T5 v1.1), states divided by the root of their width (T5)."""
 GATED = {"wi_0": "gate", "wi_1": "up", "wo": "down"}
 LAST = {"encoder": 1, "decoder": 2}
 """The number of the feed-forward among the parts of a layer."""
@@ -87,24 +88,30 @@ class T5(Port):
     def found(self, theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> set[str]:
         if (config.get("architectures") or [""])[0] == "T5Model":
             return set()
-        return {"denoise", OWN} if "lm_head.weight" in theirs else {"denoise"}
+        scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+        return {"denoise"} | ({OWN} if "lm_head.weight" in theirs else set()) | ({SCALED} if scaled else set())
 
     def has(self, tree: Mapping[str, Any], state: Mapping[str, Tensor]) -> set[str]:
-        own = any(name.endswith(".head.decoder.weight") for name in state)
-        return super().has(tree, state) | ({OWN} if own else set())
+        found = super().has(tree, state)
+        heads = [o["head"] for o in tree["objectives"] if o["kind"] in found]
+        own, scaled = (any(h.get(k) == v for h in heads) for k, v in (("decoder", "own"), ("scale", "root")))
+        return found | ({OWN} if own else set()) | ({SCALED} if scaled else set())
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        tied = config.get("tie_word_embeddings", True)
-        head = {"transform": "none", "bias": False, "decoder": "tied" if tied else "own"}
-        return {"kind": part, "head": {"kind": "token", **head, "scale": "root" if tied else "none"}}
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        head = {"decoder": "own" if OWN in parts else "tied", "scale": "root" if SCALED in parts else "none"}
+        return {"kind": part, "head": {"kind": "token", "transform": "none", "bias": False, **head}}
 
     def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
         ffn = backbone["ffn"]
         form = ("gated-" if ffn["kind"] == "gated" else "") + ACTIVATIONS[ffn["activation"]].removesuffix("_new")
-        tied = {"tie_word_embeddings": OWN not in parts, "scale_decoder_outputs": OWN not in parts}
+        scaled = SCALED in parts
+        tied = {"tie_word_embeddings": scaled or OWN not in parts, "scale_decoder_outputs": scaled}
         pad = facts.get("special", {}).get("pad", 0)
-        found = super().config(backbone, parts - {OWN}, facts)
+        found = super().config(backbone, parts, facts)
         return found | tied | {"feed_forward_proj": form, "is_encoder_decoder": True, "decoder_start_token_id": pad}
+
+    def class_of(self, parts: set[str]) -> str:
+        return super().class_of(parts & set(SEQ2SEQ))
 
     def table(self, backbone: Mapping[str, Any], parts: set[str]) -> dict[str, Move]:
         out = expand({"shared.weight": "backbone.encoder.embedding.word.weight"}, 0)
@@ -127,7 +134,7 @@ class T5(Port):
 
     def ours(self, backbone: nn.Module, heads: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
         states = backbone(batch, self.seen(batch)).states
-        return {"logits": head(states) for head in heads.values()} or {"states": states}
+        return {"logits": next(iter(heads.values())).head(states)} if heads else {"states": states}
 
     def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
         out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), decoder_input_ids=batch.decoder_ids)

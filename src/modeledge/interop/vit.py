@@ -58,13 +58,16 @@ class ViT(Port):
     }
     parts = {
         "pool": both("vit.pooler.dense", "backbone.pool.dense"),
-        "image_label": both("classifier", "objectives.image_label.head"),
+        "image_label": both("classifier", "objectives.image_label.head.out"),
     }
     classes = (({"image_label"}, "ViTForImageClassification"), (set(), "ViTModel"))
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         self.refuse(config, qkv_bias=(True,), num_channels=(3,), pooler_act=("tanh",))
         backbone["pool"] = {"kind": "first" if "pool" in parts else "cls"}
+
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
+        return {"kind": part, "head": {"kind": "classifier", "start": "zero"}}
 
     def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
         side = backbone["embedding"]["size"]

@@ -13,9 +13,17 @@ from modeledge.interop._settings import Key, activation
 AT, OURS = "transformer.layer.{i}.", "backbone.blocks.{i}."
 
 
-def headed(name: str, heads: int) -> Move:
-    """Theirs is d h dh, ours (h dh) d."""
-    return Move((name,), lambda theirs: [theirs.flatten(1).T], lambda ours: ours[0].T.unflatten(1, (heads, -1)))
+def headed(name: str, heads: int, *, turned: bool = True) -> Move:
+    """Theirs is d h dh; ours (h dh) d where it was turned, else d (h dh)."""
+
+    def split(theirs: Tensor) -> list[Tensor]:
+        flat = theirs.flatten(1)
+        return [flat.T if turned else flat]
+
+    def join(ours: list[Tensor]) -> Tensor:
+        return (ours[0].T if turned else ours[0]).unflatten(1, (heads, -1))
+
+    return Move((name,), split, join)
 
 
 class XLNet(Port):
@@ -52,7 +60,7 @@ class XLNet(Port):
         clamp = config.get("clamp_len", -1)
         backbone["clamp"] = clamp if clamp > 0 else None
 
-    def objective(self, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
         return {"kind": part, "head": {"kind": "token", "transform": "none"}}
 
     def config(self, backbone: Mapping[str, Any], parts: set[str], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,8 +78,5 @@ class XLNet(Port):
             at, ours = f"transformer.layer.{i}.rel_attn.", f"backbone.blocks.{i}.attention."
             for x in "qkvr":
                 out[at + x] = headed(f"{ours}to_{x}.weight", backbone["heads"])
-            heads = backbone["heads"]
-            out[at + "o"] = Move(
-                (ours + "to_o.weight",), lambda o: [o.flatten(1)], lambda o: o[0].unflatten(1, (heads, -1))
-            )
+            out[at + "o"] = headed(f"{ours}to_o.weight", backbone["heads"], turned=False)
         return out

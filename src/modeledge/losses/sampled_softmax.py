@@ -6,6 +6,7 @@ compared with the full one, below which it lies a little (the log of an estimate
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -27,10 +28,9 @@ def sampled_cross_entropy(
     which is taken off its score; draws of the label itself are left out, it is there already."""
     counted = labels != IGNORE
     safe = labels.where(counted, 0)
-    true = ((states * weight[safe]).sum(-1) + bias[safe]).float()
-    other = torch.addmm(bias[sample], states, weight[sample].T).float() - log_expected[sample]  # m n
-    other = other.masked_fill(
-        sample == safe[:, None], -1e30
-    )  # finite: a sample of nothing but the label keeps a gradient
-    each = torch.logaddexp(true, other.logsumexp(-1)) - true
-    return Sum(torch.where(counted, each, 0.0).sum(), counted.sum())
+    true = (states * weight[safe]).sum(-1) + bias[safe]
+    other = torch.addmm(bias[sample] - log_expected[sample], states, weight[sample].T)  # m n
+    other = other.masked_fill_(sample == safe[:, None], torch.finfo(other.dtype).min)
+    logits = torch.cat([true[:, None].to(other.dtype), other], 1).float()
+    total = F.cross_entropy(logits, torch.where(counted, 0, IGNORE), ignore_index=IGNORE, reduction="sum")
+    return Sum(total, counted.sum())

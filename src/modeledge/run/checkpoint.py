@@ -185,7 +185,7 @@ def load(path: Path) -> Saved:
 
 
 def newest(folder: Path, *, step: int | None = None, say: Callable[[str], None] = print) -> Saved | None:
-    """The newest complete checkpoint, or that of `step`; damaged ones are named and passed over. None: no checkpoint."""
+    """The newest complete checkpoint (or that of `step`); damaged ones are named and skipped. None if none is left."""
     steps = steps_in(folder)
     if step is not None:
         if step not in steps:

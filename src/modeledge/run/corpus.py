@@ -2,7 +2,7 @@
 
 One document a topic of `pydoc`, a module or a class; beside it a labelled table that asks which package a docstring
 belongs to. The sources are parsed, never imported, and nothing is downloaded, so the same Python gives the same bytes.
-Docstrings of the table's test part do not stand in the pre-training text."""
+Docstrings of the table's development and test parts do not stand in the pre-training text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from typing import NamedTuple
 from modeledge.core import InputError, keyed
 
 PACKAGES, LABELLED, TESTED, WORDS = 14, 10, 50, 8
-"""Classes of the labelled table, training rows a class, at most so many test rows a class, fewest words in a row."""
+"""Classes of the labelled table; training (and development) rows a class; at most so many test rows a class; fewest
+words in a row."""
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib-dynload", "_bundled", "pydoc_data"}
 _RULE = re.compile(r"^\s*[*=~^-]{4,}\s*$", re.MULTILINE)
 _OWNERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -36,10 +37,11 @@ class Docstring(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """documents: texts for pre-training; train, test: (text, package) rows; packages: the classes, sorted."""
+    """documents: texts for pre-training; train, dev, test: (text, package) rows; packages: the classes, sorted."""
 
     documents: list[str]
     train: list[tuple[str, str]]
+    dev: list[tuple[str, str]]
     test: list[tuple[str, str]]
     packages: list[str]
 
@@ -49,6 +51,7 @@ class CorpusFiles(NamedTuple):
 
     text: Path
     train: Path
+    dev: Path
     test: Path
 
 
@@ -113,35 +116,37 @@ def gather(root: Path | None = None, *, packages: int = PACKAGES) -> Corpus:
         if len(names) == 1 and len(text.split()) >= WORDS and (root / (name := next(iter(names)))).is_dir():
             usable.setdefault(name, []).append(text)
     ranked = sorted(usable, key=lambda name: (-len(usable[name]), name))[:packages]
-    if len(ranked) < packages or len(usable[ranked[-1]]) < 2 * LABELLED:
+    if len(ranked) < packages or len(usable[ranked[-1]]) < 3 * LABELLED:
         raise InputError(
             f"{root}: the sources of the standard library are not here, or too few of them for the embedded corpus\n"
             "  next: use your own text: modeledge prepare FILES --out STORE"
         )
-    train, test = [], []
+    train, dev, test = [], [], []
     for name in sorted(ranked):
         order = keyed("embedded corpus", name).permutation(len(usable[name]))
         rows = [(usable[name][i], name) for i in order]
         train += rows[:LABELLED]
-        test += rows[LABELLED : LABELLED + TESTED]
-    held_out = {text for text, _ in test}
+        dev += rows[LABELLED : 2 * LABELLED]
+        test += rows[2 * LABELLED : 2 * LABELLED + TESTED]
+    held_out = {text for text, _ in dev + test}
     by_document: dict[str, list[str]] = {}
     for d in found:
         if d.text not in held_out:
             by_document.setdefault(d.document, []).append(d.text)
     texts = read_topics(root) + ["\n".join(dict.fromkeys(parts)) for parts in by_document.values()]
     everything = "\n".join(texts)  # a longer docstring may quote a shorter one
-    return Corpus(texts, train, [row for row in test if row[0] not in everything], sorted(ranked))
+    dev, test = ([row for row in rows if row[0] not in everything] for rows in (dev, test))
+    return Corpus(texts, train, dev, test, sorted(ranked))
 
 
 def write_corpus(folder: Path) -> tuple[Corpus, CorpusFiles]:
-    """Gather the corpus and write it: text.jsonl with the column `text`, and package.train.jsonl and
+    """Gather the corpus and write it: text.jsonl with the column `text`, and package.train.jsonl, package.dev.jsonl and
     package.test.jsonl with the columns `text` and `label`."""
     corpus = gather()
-    files = CorpusFiles(folder / "text.jsonl", folder / "package.train.jsonl", folder / "package.test.jsonl")
+    files = CorpusFiles(folder / "text.jsonl", *(folder / f"package.{part}.jsonl" for part in ("train", "dev", "test")))
     folder.mkdir(parents=True, exist_ok=True)
     _write(files.text, [{"text": text} for text in corpus.documents])
-    for file, rows in ((files.train, corpus.train), (files.test, corpus.test)):
+    for file, rows in zip(files[1:], (corpus.train, corpus.dev, corpus.test), strict=True):
         _write(file, [{"text": text, "label": label} for text, label in rows])
     return corpus, files
 

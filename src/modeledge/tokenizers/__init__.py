@@ -137,13 +137,17 @@ class Tokenizer(Part):
         if not any(t.strip() for t in held):
             raise DataError("tokenizer: nothing to learn from: every text is empty")
         back = [*layout.back, *(f"<extra_id_{i}>" for i in reversed(range(self.config.sentinels)))]
-        inner, vocab = self.blank(), self.config.vocab - len(back)
-        letters = alphabet(inner, held, vocab) if self.spells else []
-        inner_letters = [written for c in letters if (written := self.inside(c))]
-        inner.train_from_iterator(held, self.trainer(vocab, [*layout.front, *inner_letters], letters))
-        inner = without_special(inner, inner_letters)
+        inner = self.learn(held, self.config.vocab - len(back), list(layout.front))
         inner.add_special_tokens([hf.AddedToken(token, special=True, normalized=False) for token in back])
         return self.adopt(inner, layout.roles)
+
+    def learn(self, texts: list[str], vocab: int, special: list[str]) -> hf.Tokenizer:
+        """A pipeline with at most `vocab` ids that begin with `special`."""
+        inner = self.blank()
+        letters = alphabet(inner, texts, vocab) if self.spells else []
+        written = [w for c in letters if (w := self.inside(c))]
+        inner.train_from_iterator(texts, self.trainer(vocab, [*special, *written], letters))
+        return without_special(inner, written)
 
     def adopt(self, inner: hf.Tokenizer, roles: dict[str, str]) -> Tokenizer:
         """Take a trained pipeline and the tokens that play the roles."""

@@ -6,12 +6,19 @@ Source: Kudo, arXiv:1804.10959 (SentencePiece); special tokens as in the release
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections import Counter
+from typing import Literal
 
 import tokenizers as hf
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from modeledge.tokenizers import Layout, Tokenizer
+from modeledge.tokenizers._alphabet import alphabet
+from modeledge.tokenizers._unigram import learn
+
+_RUNS = re.compile(r"\u2581?\w+|\u2581?[^\w\u2581]+|\u2581")  # a piece does not mix letters and other signs
+_WORDS = 300_000
+"""Distinct words the pieces are learnt from, the most frequent ones."""
 
 
 class Unigram(Tokenizer):
@@ -53,7 +60,17 @@ class Unigram(Tokenizer):
         names = "|".join(re.escape(token[1:]) for token in self.layout().front)
         return Regex(rf"[<\[](?=(?:{names}|extra_id_\d+>))")
 
-    def trainer(self, vocab: int, special: list[str], letters: list[str]) -> Any:
-        return trainers.UnigramTrainer(
-            vocab_size=vocab, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=["\u2581"]
-        )
+    def learn(self, texts: list[str], vocab: int, special: list[str]) -> hf.Tokenizer:
+        inner = self.blank()
+        letters = set(alphabet(inner, texts, vocab))
+        counts: Counter[str] = Counter()
+        for text in texts:
+            for word in inner.normalizer.normalize_str(text).split(" "):
+                counts.update(_RUNS.findall(f"\u2581{word}"))
+        known = Counter({w: n for w, n in counts.items() if letters.issuperset(w.lstrip("\u2581"))})
+        known["\u2581"] += 1
+        often = dict(sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))[:_WORDS])
+        pieces = [p for p in learn(often, vocab) if p[0] not in special][: vocab - len(special)]
+        inner.model = models.Unigram([*((token, 0.0) for token in special), *pieces], special.index("<unk>"), False)
+        inner.add_special_tokens([hf.AddedToken(token, special=True, normalized=False) for token in special])
+        return inner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from modeledge.core import DataError, unknown
+from modeledge.core import DataError, nearest, unknown
 
 Documents = Literal["file", "blank", "line"]
 MOST_LINE = 16 << 20
@@ -52,8 +52,7 @@ def check(value: Any, wanted: Wanted, file: str, line: int, offset: int) -> Reco
             row[name] = None
             continue
         if found is None:
-            why = "is null" if name in value else f"is missing; it has {', '.join(map(str, list(value)[:8])) or 'none'}"
-            return Bad(file, line, offset, f"field {name!r} {why}")
+            return Bad(file, line, offset, f"field {name!r} {_absent(name, value)}")
         if not isinstance(found, types) or (isinstance(found, bool) and bool not in types):
             expected = " or ".join(dict.fromkeys(_NAMES.get(t, t.__name__) for t in types))
             return Bad(file, line, offset, f"field {name!r}: expected {expected}, found {_type(found)}")
@@ -75,3 +74,12 @@ _NAMES = {str: "text", int: "a number", float: "a number", list: "a list", dict:
 
 def _type(value: Any) -> str:
     return _NAMES.get(type(value), type(value).__name__)
+
+
+def _absent(name: str, value: dict[str, Any]) -> str:
+    """Why there is nothing: null, or another name (with the nearest there is)."""
+    if name in value:
+        return "is null"
+    there = [str(k) for k in list(value)[:8]]
+    close = nearest(name, there)
+    return f"is missing; it has {', '.join(there) or 'none'}" + (f" (did you mean {close!r}?)" if close else "")

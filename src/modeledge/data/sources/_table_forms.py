@@ -64,6 +64,15 @@ def encode_text(reader: Reader, records: Sequence[Record]) -> Encoded:
     return Encoded(rows, list(range(len(rows))), truncated=cut)
 
 
+def encode_both(reader: Reader, records: Sequence[Record]) -> Encoded:
+    """A pair whose order means nothing, in either order, a row each."""
+    if reader.config.second is None:
+        raise DataError("data: form: both reads two texts; name the other column with `second`")
+    columns = [reader.encode(records, name) for name in (reader.config.text, reader.config.second)]
+    rows, cut = reader.frame([pair for a, b in zip(*columns, strict=True) for pair in ([a, b], [b, a])])
+    return Encoded(rows, list(range(len(records))), truncated=cut)
+
+
 def encode_separate(reader: Reader, records: Sequence[Record]) -> Encoded:
     """Two texts, a row each."""
     if reader.config.second is None:
@@ -172,6 +181,7 @@ def encode_generate(reader: Reader, records: Sequence[Record]) -> Encoded:
 
 FORMS = {
     "text": encode_text,
+    "both": encode_both,
     "separate": encode_separate,
     "choice": encode_choice,
     "words": encode_words,

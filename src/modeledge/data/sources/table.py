@@ -27,6 +27,7 @@ class LabelledTable(Source):
     """Fields by form, each with `row` [b], the number of the table's row:
 
     text      ids b t of one text or of a pair, `segments` where the family has them; `label` [b]
+    both      ids b 2 t, a pair in either order; `label` [b]
     separate  ids b 2 t, each text by itself; `label` [b]
     choice    ids b n t, the context with each option; `label` [b], the number of the right one
     words     ids b t, `labels` b t on the first token of each word, `words` b t
@@ -42,7 +43,7 @@ class LabelledTable(Source):
         with `seed`."""
 
         length: int = Field(128, ge=8, le=1 << 16)
-        form: Literal["text", "separate", "choice", "words", "span", "generate"] = "text"
+        form: Literal["text", "both", "separate", "choice", "words", "span", "generate"] = "text"
         target: Literal["class", "number", "none"] = "class"
         text: str = "text"
         second: str | None = None
@@ -129,8 +130,8 @@ class LabelledTable(Source):
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         owner, length = self.owner[index], self.config.length
-        texts = len(self.table) // max(len(self.owner), 1)  # choice and separate have several a row
-        if self.config.form in ("choice", "separate"):
+        texts = len(self.table) // max(len(self.owner), 1)  # choice, separate and both have several a row
+        if self.config.form in ("choice", "separate", "both"):
             inner = (index[:, None] * texts + np.arange(texts)).reshape(-1)
             batch = self.table.pad(inner, length)
             batch = Batch({k: v.reshape(len(index), texts, *v.shape[1:]) for k, v in batch.items()})

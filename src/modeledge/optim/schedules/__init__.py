@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor of the peak rate at a step. Pure functions of (step, total), so nothing is saved."""
+"""Learning-rate schedules: the factor of the peak rate at a step. Pure functions of (step, total): nothing is saved."""
 
 from __future__ import annotations
 

@@ -1,0 +1,127 @@
+"""How a pre-trained model is asked: which vector stands for a row, who sees whom, which tokens frame a text.
+
+Encoders read [CLS] A [SEP] B [SEP] and have a pooler, or get a hidden layer on their first token (RoBERTa, ELECTRA);
+causal models read [start] A [delimiter] B [extract] and are read at the last token: GPT (2018) §3.3."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import tokenizers as hf
+import torch
+from tokenizers import processors
+
+from modeledge.core import Facts, InputError
+from modeledge.recipe.schema import Recipe
+from modeledge.run.checkpoint import own_tensors
+from modeledge.run.keep import Loaded
+
+GPT_TOKENS = {"start": "<|start|>", "delimiter": "<|delimiter|>", "extract": "<|extract|>"}
+HIDDEN = {"rtd": "gelu"}
+"""Activation of the hidden layer where it is not tanh: ELECTRA's released code."""
+
+
+def is_causal(recipe: Recipe) -> bool:
+    """Whether the model was pre-trained from left to right only."""
+    return all(o.kind in ("clm", "complete") for o in recipe.objectives)
+
+
+def has_decoder(recipe: Recipe) -> bool:
+    """Whether the model has an encoder and a decoder."""
+    return recipe.backbone.kind == "encoder_decoder"
+
+
+def reading(loaded: Loaded, task: str) -> dict[str, Any]:
+    """Settings of the task's objective that follow from the model: pool, sees, head.
+
+    Raises InputError for a task the architecture cannot be asked."""
+    recipe = loaded.recipe
+    if has_decoder(recipe):
+        raise InputError(
+            f"--task {task}: {loaded.path} has an encoder and a decoder, which answer in text\n"
+            "  next: --task text_to_text, with the answer as text"
+        )
+    sees = {"sees": "causal"} if is_causal(recipe) else {}
+    if task in ("tag", "span_qa", "embed"):
+        return sees  # read token by token, or by the mean
+    if getattr(recipe.backbone, "pool", None) is not None:
+        return sees
+    if is_causal(recipe):
+        return {**sees, "pool": "last"}
+    if getattr(recipe.backbone, "heads", None) is None:
+        return {"pool": "mean"}  # without attention the first token knows nothing of the rest
+    frame = loaded.facts.tokenizer.frame()
+    if not (frame.before or frame.after):
+        return {"pool": "mean"}
+    width = loaded.model.backbone.width
+    activation = next((HIDDEN[o.kind] for o in recipe.objectives if o.kind in HIDDEN), "tanh")
+    cls = loaded.facts.special.get("cls")
+    pool = "last" if cls is not None and cls in frame.after else "cls"
+    return {"pool": pool, "head": {"kind": "classifier", "hidden": width, "activation": activation, "dropout": 0.1}}
+
+
+def longest(recipe: Recipe) -> int | None:
+    """Tokens the model has places for; None where there is no limit."""
+    positions = getattr(recipe.backbone, "positions", None)
+    most = getattr(positions, "max", None)
+    return None if most is None else most - getattr(positions, "offset", 0)
+
+
+def check_length(recipe: Recipe, wanted: int | None, usual: int) -> int:
+    """Tokens a row. Raises InputError if the model has not so many places."""
+    most = longest(recipe)
+    if wanted is None:
+        return usual if most is None else min(usual, most)
+    if most is not None and wanted > most:
+        raise InputError(f"--length {wanted}: this model has places for {most} tokens\n  next: --length {most} or less")
+    return wanted
+
+
+def framed_facts(loaded: Loaded) -> Facts:
+    """The model's facts, with start, delimiter and extract tokens where it is causal and its tokenizer has no frame."""
+    facts = loaded.facts
+    if not is_causal(loaded.recipe) or facts.tokenizer is None or "cls" in facts.special:
+        return facts
+    if "extract" in facts.special:
+        return facts
+    old = facts.tokenizer
+    inner = hf.Tokenizer.from_str(old.inner.to_str())
+    inner.add_special_tokens([hf.AddedToken(t, special=True, normalized=False) for t in GPT_TOKENS.values()])
+    start, delimiter, extract = GPT_TOKENS.values()
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {extract}",
+        pair=f"{start} $A {delimiter} $B:1 {extract}:1",
+        special_tokens=[(t, inner.token_to_id(t)) for t in GPT_TOKENS.values()],
+    )
+    roles = {role: inner.id_to_token(i) for role, i in old.special.items()}
+    made = copy.copy(old)
+    for known in ("pieces", "fingerprint"):  # of the old vocabulary
+        made.__dict__.pop(known, None)
+    made.adopt(inner, {**roles, **GPT_TOKENS})
+    counts = None if facts.counts is None else torch.nn.functional.pad(torch.from_numpy(facts.counts), (0, 3)).numpy()
+    return replace(
+        facts, tokenizer=made, vocab=made.vocab, special=dict(made.special), continues=made.continues, counts=counts
+    )
+
+
+def grown(weights: dict[str, torch.Tensor], fresh: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`weights`, where a table has fewer rows than in the fresh model with the new rows put behind the old ones."""
+    out = dict(weights)
+    for name, tensor in weights.items():
+        wanted = fresh.get(name)
+        if wanted is not None and wanted.shape[1:] == tensor.shape[1:] and len(wanted) > len(tensor):
+            out[name] = torch.cat([tensor, wanted[len(tensor) :].to(tensor)])
+    return out
+
+
+def weights_of(loaded: Loaded, *, renamed: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The model's tensors; an objective that goes on under another name takes its tensors with it."""
+    out = {}
+    for name, tensor in own_tensors(loaded.model).items():
+        for old, new in renamed.items():
+            if name.startswith(f"objectives.{old}."):
+                name = f"objectives.{new}.{name.removeprefix(f'objectives.{old}.')}"
+        out[name] = tensor
+    return out

@@ -1,0 +1,193 @@
+"""Ask a trained model: answers for rows of a table or for texts, and how good they are.
+
+Not here: training (finetune.py), what an answer is for each task (tasks.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modeledge.core import Batch, DataError, InputError, find, keyed
+from modeledge.data.readers import Record, Wanted
+from modeledge.data.sources.table import LabelledTable
+from modeledge.data.tables import open_data
+from modeledge.engine.device import choose_device, choose_precision, compute_in
+from modeledge.objectives import Objective
+from modeledge.run.generate import generate
+from modeledge.run.job import Done
+from modeledge.run.keep import Loaded, load_model
+from modeledge.run.model import Model
+from modeledge.run.search import Beam, Greedy, Sample
+from modeledge.run.tasks import TASKS, Answers, Kind, known_columns
+
+How = Greedy | Sample | Beam
+GREEDY = Greedy()
+ROWS = 64
+"""Rows in one forward pass."""
+WRITES = ("text_to_text", "complete")
+
+
+class Texts:
+    """Texts given directly, where a table is expected."""
+
+    valid = train = None
+    path = Path("(the texts given)")
+
+    def __init__(self, rows: Sequence[dict[str, Any]]):
+        self.rows = list(rows)
+
+    def part(self, split: str) -> Texts:
+        """Itself."""
+        return self
+
+    def read(self, wanted: Wanted) -> list[Record]:
+        """Every row. Raises DataError if one lacks what the task reads."""
+        if not self.rows:
+            raise DataError("no texts were given")
+        for number, row in enumerate(self.rows, start=1):
+            for name in wanted.columns:
+                if name not in row and name not in wanted.optional:
+                    raise DataError(f"text {number}: {name!r} is missing; it has {', '.join(row)}")
+        return [Record(row, str(self.path), number) for number, row in enumerate(self.rows, start=1)]
+
+
+def task_of(model: Model) -> tuple[str, str]:
+    """The task a fine-tuned model answers, and its objective's name. Raises InputError for one that was not taught."""
+    by_objective = {kind.objective: name for name, kind in TASKS.items()} | {"complete": "text_to_text"}
+    for name, objective in model.each():
+        if objective.config.kind in by_objective:
+            return by_objective[objective.config.kind], name
+    raise InputError(
+        "this model was pre-trained and not taught a task yet\n"
+        "  next: modeledge finetune FOLDER --task classify --data FILE"
+    )
+
+
+def table_of(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> LabelledTable:
+    """Rows of a table in the form the model was taught, its classes numbered as then."""
+    task, name = task_of(loaded.model)
+    config = loaded.recipe.data[loaded.model.objectives[name].config.on or next(iter(loaded.recipe.data))]  # type: ignore
+    given = known_columns(task, {**_columns(config), **(columns or {})})
+    keys = config.model_dump() | given | {"limit": None} | changes
+    return LabelledTable(find("data.sources", "table").Config.model_validate(keys), store, loaded.facts, "train")
+
+
+def _columns(config: Any) -> dict[str, Any]:
+    return {k: v for k in ("text", "second", "label", "choices") if (v := getattr(config, k))}
+
+
+@torch.no_grad()
+def outputs(
+    model: Model,
+    objective: Objective,
+    source: LabelledTable,
+    *,
+    device: torch.device,
+    precision: str,
+    how: How = GREEDY,
+    limit: int | None = None,
+) -> list[np.ndarray]:
+    """What the model says of each row of the source, in its order; rows of like length share a pass."""
+    model.to(device).eval()
+    sizes = source.table.sizes.reshape(len(source), -1).max(1)
+    order = np.argsort(-sizes, kind="stable")
+    found: list[np.ndarray] = [np.zeros(0)] * len(source)
+    for first in range(0, len(source), ROWS):
+        index = order[first : first + ROWS]
+        rng = keyed("predict", first)
+        batch = source.rows(index, rng)
+        if objective.config.kind in WRITES:
+            said = write(model, objective, batch, device=device, how=how, limit=limit or source.config.length)
+        else:
+            tensors = objective.finish(objective.view(batch, rng)).tensors(device)
+            with compute_in(precision, device):
+                said = objective.predict(objective.run(model.backbone, tensors), tensors)  # type: ignore[operator]
+        rows = said.float() if said.is_floating_point() else said
+        for place, row in zip(index, rows.cpu().numpy(), strict=True):
+            found[place] = row
+    return found
+
+
+def write(model: Model, objective: Objective, batch: Batch, *, device: torch.device, how: How, limit: int) -> Tensor:
+    """Texts that answer the rows: b n ids."""
+    fields = {k: v for k, v in batch.items() if k in ("ids", "valid")}
+    if objective.config.kind == "complete" and "valid" in fields:  # a prompt ends where writing begins
+        valid = np.sort(fields["valid"], axis=1)
+        moved = np.argsort(fields["valid"], axis=1, kind="stable")
+        fields = {"ids": np.take_along_axis(fields["ids"], moved, 1), "valid": valid}
+    rng = torch.Generator(device=device).manual_seed(0)
+    return generate(model.backbone, objective, Batch(fields).tensors(device), how, limit=limit, rng=rng)
+
+
+def answers(loaded: Loaded | Done, source: LabelledTable, *, device: str = "auto", how: How = GREEDY) -> Answers:
+    """One answer a record of the source."""
+    model = loaded.model
+    task, name = task_of(model)
+    there = choose_device(device)
+    width = int(getattr(model.backbone, "width", 512))
+    known = loaded.decided["precision"] if isinstance(loaded, Done) else "auto"
+    precision, _ = choose_precision(known, there, width=width)
+    objective: Objective = model.objectives[name]  # type: ignore[assignment]
+    raw = outputs(model, objective, source, device=there, precision=precision, how=how)
+    return TASKS[task].read(raw, source)
+
+
+def judge(loaded: Loaded | Done, source: LabelledTable, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:
+    """How good the answers to a source are."""
+    kind: Kind = TASKS[task_of(loaded.model)[0]]
+    return kind.judge(answers(loaded, source, device=device, how=how), source)
+
+
+def predict(
+    folder: str | Path | Loaded,
+    data: str | Path | None = None,
+    *,
+    texts: Sequence[str | tuple[str, str] | dict[str, Any]] = (),
+    columns: dict[str, Any] | None = None,
+    device: str = "auto",
+    how: How = GREEDY,
+) -> Answers:
+    """The answers of a fine-tuned model, one dict a row of `data` (a table) or a text of `texts`.
+
+    A text is a string, a pair, or a dict with the columns the model was taught with. Labels are not needed.
+    Raises InputError for a model that was not taught a task and for rows that lack what it reads."""
+    loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
+    _, name = task_of(loaded.model)
+    config: Any = loaded.recipe.data[loaded.model.objectives[name].config.on or next(iter(loaded.recipe.data))]  # type: ignore
+    if (data is None) == (not texts):
+        raise InputError("predict: give a table (--data) or texts, one of the two")
+    store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])
+    source = table_of(loaded, store, columns=columns, target="none")
+    return answers(loaded, source, device=device, how=how)
+
+
+def _row(text: Any, config: Any) -> dict[str, Any]:
+    if isinstance(text, dict):
+        return text
+    if isinstance(text, str) and config.form == "words":
+        text = text.split()
+    if isinstance(text, str | list):
+        return {config.text: text} | ({config.second: ""} if config.form == "separate" else {})
+    return dict(zip((config.text, config.second), text, strict=True))
+
+
+def evaluate_model(
+    folder: str | Path | Loaded,
+    data: str | Path,
+    *,
+    columns: dict[str, Any] | None = None,
+    device: str = "auto",
+    how: How = GREEDY,
+) -> dict[str, float]:
+    """The figures of a fine-tuned model on the labelled rows of a table.
+
+    Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
+    loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
+    task, _ = task_of(loaded.model)
+    scored = {"target": "number"} if task == "embed" and columns and "label" in columns else {}
+    return judge(loaded, table_of(loaded, open_data(data), columns=columns, **scored), device=device, how=how)

@@ -1,0 +1,206 @@
+"""The downstream tasks by name: what of a table each reads, how answers are read off the model, how they are judged.
+
+A judged answer is compared with the table as it was written, so what a short row has cut off counts as wrong.
+Not here: training (finetune.py), the loop over rows (predict.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modeledge.analysis.answers import best_spans, score
+from modeledge.analysis.entities import tagging
+from modeledge.analysis.generated import bleu, matches, rouge
+from modeledge.analysis.retrieval import retrieval
+from modeledge.analysis.scores import classification, regression
+from modeledge.core import InputError, unknown
+from modeledge.data.sources._table_forms import answers_of, options_of
+from modeledge.data.sources.table import LabelledTable
+
+Answers = list[dict[str, Any]]
+LONGEST_ANSWER = 30
+"""Tokens of an answer cut from a passage: what BERT's released SQuAD script allows."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One task: the objective it is trained with, the form and target of the table's rows, the columns it needs, the
+    figure it is known by, how raw outputs become answers, and answers figures."""
+
+    objective: str
+    form: str
+    metric: str
+    read: Callable[[list[np.ndarray], LabelledTable], Answers]
+    judge: Callable[[Answers, LabelledTable], dict[str, float]]
+    target: str = "class"
+    needs: tuple[str, ...] = ("text", "label")
+    length: int = 128
+
+
+ROLES = ("text", "second", "label", "choices")
+"""What a column can be: the (first) text, words or question; the second text or the passage; what is asked; options."""
+
+
+# -- reading: one dict a record of the table -----------------------------------------------------------------------
+
+
+def read_classes(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """The likeliest class and its probability."""
+    return [{"label": source.labels[int(p.argmax())], "probability": float(p.max())} for p in raw]
+
+
+def read_numbers(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """The number."""
+    return [{"value": float(x)} for x in raw]
+
+
+def read_tags(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """A tag for every word; words that the row has no room for are O, or the first tag where there is no O."""
+    filler = "O" if "O" in source.labels else source.labels[0]
+    found = []
+    for tags, begin, size, record in zip(raw, source.table.begins, source.table.sizes, source.records, strict=True):
+        said = [filler] * len(record.value[source.config.text])
+        words = source.table.fields["words"][begin : begin + size]
+        first = np.flatnonzero((words >= 0) & np.append(True, words[1:] != words[:-1]))
+        for place in first:
+            said[words[place]] = source.labels[int(tags[place])]
+        found.append({"tags": said})
+    return found
+
+
+def read_spans(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """The best span over all windows of a question, and by how much it beats "no answer"; "" where it does not.
+
+    A question is taken to have an answer unless some training row had none (SQuAD 2)."""
+    spans = source.table.fields["passage_spans"]
+    best: Answers = [{"answer": "", "score": -np.inf, "none": np.inf} for _ in source.records]
+    for scores, begin, size, owner in zip(raw, source.table.begins, source.table.sizes, source.owner, strict=True):
+        places = spans[begin : begin + size]
+        logits, allowed = scores[None, :size], (places[:, 0] >= 0)[None]
+        found = best_spans(logits[..., 0], logits[..., 1], allowed, most=LONGEST_ANSWER)
+        known = best[owner]
+        known["none"] = min(known["none"], float(found.none[0]))
+        if found.score[0] > known["score"]:
+            passage = source.records[owner].value[source.config.second]
+            text = passage[places[found.first[0], 0] : places[found.last[0], 1]]
+            known |= {"answer": text, "score": float(found.score[0])}
+    return [{"answer": a["answer"], "margin": a["score"] - a["none"]} for a in best]
+
+
+def read_choices(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """The number of the chosen option (from 0), the option, its probability."""
+    found = []
+    for p, record in zip(raw, source.records, strict=True):
+        best = int(p.argmax())
+        option = options_of(record, source.config)[best]
+        found.append({"choice": best, "option": option, "probability": float(p[best])})
+    return found
+
+
+def read_vectors(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """The unit vector of each text, and for two texts their cosine."""
+    pair = bool(raw) and raw[0].ndim == 2
+    return [{"vectors": v.tolist(), "cosine": float(v[0] @ v[1])} if pair else {"vectors": v.tolist()} for v in raw]
+
+
+def read_texts(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+    """The text that was written."""
+    pad = source.facts.pad
+    return [{"text": source.facts.tokenizer.decode(ids[ids != pad]).strip()} for ids in raw]
+
+
+# -- judging -------------------------------------------------------------------------------------------------------
+
+
+def judge_classes(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """Accuracy, macro F1, Matthews correlation."""
+    said = np.array([source.numbers[a["label"]] for a in answers])
+    return classification(said, _gold(source), classes=len(source.labels))
+
+
+def judge_numbers(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """Pearson, Spearman, squared error."""
+    return regression(np.array([a["value"] for a in answers]), _gold(source))
+
+
+def judge_tags(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """Accuracy over all words, F1 of entities."""
+    gold = [[str(tag) for tag in r.value[source.config.label]] for r in source.records]
+    return tagging([a["tags"] for a in answers], gold, names=source.labels)
+
+
+def judge_spans(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """Exact match and F1 against the best of the references."""
+    gold = [[text for text, _ in answers_of(r, source.config)] for r in source.records]
+    some_without = any(not g for g in gold)
+    said = [a["answer"] if a["margin"] > 0 or not some_without else "" for a in answers]
+    return score(said, gold)
+
+
+def judge_choices(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """Accuracy, and what guessing would get."""
+    right = np.array([a["choice"] for a in answers]) == _gold(source)
+    options = len(options_of(source.records[0], source.config))
+    return {"accuracy": float(right.mean()), "chance": 1 / options}
+
+
+def judge_vectors(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """With scores: correlation of cosines with them. Without: how often a text finds its partner among all."""
+    if source.label is not None:
+        return regression(np.array([a["cosine"] for a in answers]), _gold(source))
+    import torch
+
+    vectors = torch.tensor([a["vectors"] for a in answers])
+    found = retrieval(vectors[:, 0], vectors[:, 1], np.arange(len(vectors)))["text_to_image"]
+    return {k: v for k, v in found.items() if k.startswith(("recall", "median"))}
+
+
+def judge_texts(answers: Answers, source: LabelledTable) -> dict[str, float]:
+    """BLEU, chrF, ROUGE and exact match against the references."""
+    gold = [r.value[source.config.label] for r in source.records]
+    references = [[g] if isinstance(g, str) else [str(x) for x in g] for g in gold]
+    said = [a["text"] for a in answers]
+    return bleu(said, references) | rouge(said, references) | {"exact_match": matches(said, references)}
+
+
+def _gold(source: LabelledTable) -> np.ndarray:
+    assert source.label is not None
+    return source.label
+
+
+TASKS: dict[str, Kind] = {
+    "classify": Kind("classify", "text", "accuracy", read_classes, judge_classes),
+    "regress": Kind("regress", "text", "spearman", read_numbers, judge_numbers, target="number"),
+    "tag": Kind("tag", "words", "f1", read_tags, judge_tags),
+    "span_qa": Kind("span_qa", "span", "f1", read_spans, judge_spans, needs=("text", "second", "label"), length=384),
+    "choice": Kind("choice", "choice", "accuracy", read_choices, judge_choices, needs=("text", "choices", "label")),
+    "embed": Kind(
+        "embed", "separate", "spearman", read_vectors, judge_vectors, target="number", needs=("text", "second")
+    ),
+    "text_to_text": Kind("text_to_text", "generate", "rougeL", read_texts, judge_texts),
+}
+
+
+def task_kind(name: str) -> Kind:
+    """The task of that name. Raises InputError naming the nearest."""
+    if name not in TASKS:
+        raise InputError(unknown(f"--task {name}", "task", name, TASKS))
+    return TASKS[name]
+
+
+def known_columns(task: str, columns: dict[str, str | Sequence[str]] | None) -> dict[str, Any]:
+    """The columns of a table by role. Raises InputError for a role that does not exist and one the task needs."""
+    given = dict(columns or {})
+    for role in given:
+        if role not in ROLES:
+            raise InputError(unknown(f"--column {role}={given[role]}", "role of a column", role, ROLES))
+    kind = task_kind(task)
+    for role in kind.needs:
+        if role not in given and role in ("second", "choices"):
+            raise InputError(f"--task {task}: needs a column for {role!r}\n  next: --column {role}=COLUMN")
+    if isinstance(given.get("choices"), str):
+        given["choices"] = given["choices"].split(",")  # type: ignore[union-attr]
+    return given

@@ -1,0 +1,167 @@
+"""Masked language modelling: BERT's and RoBERTa's losses, UniLM's four visibilities on one model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
+
+from modeledge.core import IGNORE, Batch, keyed
+
+SMALL = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, vocab_size=60)
+SMALL |= dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_loss_is_that_of_transformers(lab, adopt, kind):
+    theirs = {
+        "bert": lambda: BertForMaskedLM(BertConfig(**SMALL, max_position_embeddings=64)),
+        "roberta": lambda: RobertaForMaskedLM(RobertaConfig(**SMALL, max_position_embeddings=66, pad_token_id=0)),
+    }[kind]().eval()
+    backbone, objectives = adopt(theirs)
+    rows = lab.rows() if kind == "bert" else lab.rows().but(segments=None)
+    view = lab.view(objectives["mlm"], rows, 1)
+    batch = objectives["mlm"].finish(view).tensors()
+    segments = {"token_type_ids": batch.segments} if kind == "bert" else {}
+    wanted = theirs(batch.ids, batch.valid.long(), labels=torch.from_numpy(view.labels), **segments).loss
+    assert objectives["mlm"](backbone, batch)["mlm"].mean().item() == pytest.approx(wanted.item(), abs=1e-5)
+
+
+def test_only_targets_have_a_loss(lab):
+    backbone = lab.backbone()
+    objective = lab.objective("mlm", backbone)
+    view = lab.view(objective, lab.rows(), 1)
+    batch = objective.finish(view).tensors()
+    out = objective.run(backbone, batch)
+    noise = torch.randn_like(out.states) * torch.from_numpy(view.labels == IGNORE)[..., None]
+    before = objective.loss(out, batch)["mlm"].total
+    out.states = out.states + noise
+    assert torch.equal(objective.loss(out, batch)["mlm"].total, before)
+
+
+def test_one_in_eight_is_shown_as_it_is_and_at_least_one_token_a_row_is_predicted(lab):
+    objective = lab.objective("mlm", lab.backbone())
+    rows = lab.rows(8000, 64)
+    view = lab.view(objective, rows, 1)
+    eligible, chosen = (~rows.special).sum(), view.labels != IGNORE
+    assert eligible > 1e5 and chosen.any(1).all() and not chosen[rows.special].any()
+    for share, found in ((0.12, view.ids == 4), (0.03, chosen & (view.ids != 4))):
+        # the count is fixed a row, so the spread is smaller than that of independent draws; rounding adds a little
+        assert abs((found & chosen).sum() / eligible - share) < 3 * np.sqrt(share * (1 - share) / eligible) + 0.001
+
+
+def test_whole_words_and_the_share_of_tokens(lab):
+    objective = lab.objective("mlm", lab.backbone(), select="words")
+    rows = lab.rows(5000, 64)
+    chosen = lab.view(objective, rows, 1).labels != IGNORE
+    words = np.cumsum(rows.word_starts, axis=1)
+    for row in range(200):
+        for word in np.unique(words[row]):
+            here = (words[row] == word) & ~rows.special[row]
+            assert chosen[row, here].all() or not chosen[row, here].any()
+    eligible = (~rows.special).sum(1)
+    error = chosen.sum(1) - 0.15 * eligible
+    assert abs(error.mean()) < 3 * error.std() / np.sqrt(len(error)) + 0.02
+
+
+# ---- UniLM: one model, four visibilities ----
+
+RULES = {
+    "full": {"rule": "full", "segments": (0, 1)},
+    "prefix": {"rule": "prefix", "segments": (4, 5)},
+    "causal": {"rule": "causal", "segments": (2, 2)},
+    "anticausal": {"rule": "anticausal", "segments": (3, 3)},
+}
+
+
+def unilm(lab, rule, backbone=None, **settings):
+    backbone = backbone or lab.backbone(embedding={"kind": "tokens", "segments": 6})
+    return backbone, lab.objective("mlm", backbone, visible=RULES[rule], **settings)
+
+
+def sees(rule, q, k, middle):
+    """The plain definition of each visibility for a row whose first segment ends at `middle`."""
+    if rule == "prefix":
+        return k <= middle if q <= middle else k <= q
+    return {"full": True, "causal": k <= q, "anticausal": k >= q}[rule]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rule", RULES)
+def test_every_visibility_is_bert_under_a_dense_mask(lab, adopt, rule):
+    theirs = BertForMaskedLM(BertConfig(**SMALL, max_position_embeddings=64, type_vocab_size=6)).eval()
+    backbone, objectives = adopt(theirs)
+    _, objective = unilm(lab, rule, backbone)
+    objective.head = objectives["mlm"].head
+    rows = lab.rows(3, 14)
+    view = lab.view(objective, rows, 1)
+    t, middle = 14, [int(np.flatnonzero(rows.special[i] & rows.valid[i])[1]) for i in range(3)]
+    table = [[[sees(rule, q, k, m) for k in range(t)] for q in range(t)] for m in middle]
+    mask = torch.tensor(table) & torch.from_numpy(rows.valid)[:, None]
+    batch = objective.finish(view).tensors()
+    additive = torch.zeros(3, 1, t, t).masked_fill(~mask[:, None], torch.finfo(torch.float32).min)
+    logits = theirs(batch.ids, attention_mask=additive, token_type_ids=batch.segments).logits
+    mine = objective.head(objective.run(backbone, batch).states)
+    real = batch.valid
+    torch.testing.assert_close(mine[real], logits[real], atol=1e-4, rtol=1e-4)
+    a, b = RULES[rule]["segments"]
+    assert set(np.unique(view.segments[rows.valid])) == {a, b}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_hidden_token_leaks_nowhere(lab, rule):
+    """What was hidden changes no input; what may not be seen changes no prediction."""
+    backbone, objective = unilm(lab, rule, replace=(1.0, 0.0))
+    rows = lab.rows(3, 14)
+    view = lab.view(objective, rows, 1)
+    other = rows.ids.copy()
+    hidden = view.labels != IGNORE
+    other[hidden] = 7 + (other[hidden] - 6) % 40
+    changed = lab.view(objective, rows.but(ids=other), 1)
+    assert np.array_equal(changed.ids, view.ids) and not np.array_equal(changed.labels, view.labels)
+    batch = objective.finish(view).tensors()
+    words = backbone.embed(batch.ids).detach().requires_grad_()
+    backbone.embedding.word = torch.nn.Identity()
+    states = objective.run(backbone, batch.but(ids=words)).states
+    for b, q in zip(*np.nonzero(hidden), strict=True):
+        (grad,) = torch.autograd.grad(states[b, q] @ torch.randn(16), words, retain_graph=True)
+        moved = grad[b].abs().sum(-1) > 0
+        middle = int(np.flatnonzero(rows.special[b] & rows.valid[b])[1])
+        wanted = [bool(rows.valid[b, k]) and sees(rule, q, k, middle) for k in range(14)]
+        assert moved.tolist() == wanted and wanted[q]  # a mask sees itself
+        assert grad[np.arange(3) != b].abs().sum() == 0
+
+
+@torch.no_grad()
+def test_right_to_left_is_left_to_right_on_the_reversed_row(lab):
+    backbone, backward = unilm(lab, "anticausal")
+    _, forward = unilm(lab, "causal", backbone)
+    ids = torch.randint(7, 50, (2, 9))
+    at = torch.arange(9)[None]
+    one = backward.run(backbone, Batch(ids=ids, positions=at)).states
+    other = forward.run(backbone, Batch(ids=ids.flip(1), positions=at.flip(1))).states
+    torch.testing.assert_close(one, other.flip(1))
+
+
+@torch.no_grad()
+def test_the_source_never_sees_the_target(lab):
+    backbone, objective = unilm(lab, "prefix")
+    view = objective.finish(lab.view(objective, lab.rows(2, 16, padded=False), 1))
+    batch = view.tensors()
+    states = objective.run(backbone, batch).states
+    second = batch.segments == 5
+    assert view.prefix.tolist() == (~second).sum(1).tolist()
+    changed = batch.but(ids=torch.where(second, 9, batch.ids))
+    moved = (objective.run(backbone, changed).states != states).any(-1)
+    assert not moved[~second].any() and moved[second].all()
+
+
+def test_unilm_chooses_eighty_percent_single_tokens(lab):
+    _, objective = unilm(lab, "full", ngrams=(0.8, 0.1, 0.1), rate=0.002)
+    ids = keyed(1).integers(7, 50, (2000, 500))
+    view = lab.view(objective, Batch(ids=ids), 1)  # one token wanted: one run a row
+    runs = np.bincount((view.labels != IGNORE).sum(1), minlength=4)[1:]
+    for found, share in zip(runs, (0.8, 0.1, 0.1), strict=True):
+        assert abs(found - 2000 * share) < 3 * np.sqrt(2000 * share * (1 - share))

@@ -1,0 +1,262 @@
+"""What a user can get wrong: exit code 2, one message that says where, what and what next, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from modeledge import cli
+from modeledge.recipe.compare import leaves
+from modeledge.recipe.resolve import resolve
+
+TOY = ["--set", "backbone.width=16", "--set", "backbone.layers=1", "--set", "backbone.heads=2"]
+TOY += ["--set", "backbone.ffn.width=32", "--set", "loop.batch=4", "--set", "loop.steps=2", "-q"]
+PLAIN = [*TOY, "--set", "objectives=[{kind: mlm}]", "--set", "data.text={kind: full_sentences, length: 32}"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """run("pretrain", ...) -> (exit code, what was said); fails if a traceback was printed."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["modeledge", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err + said.out
+        return code, said.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(60)]
+    rows = [{"text": " ".join(rng.choice(words, 40)) + ".", "n": i} for i in range(80)]
+    (folder / "good.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(texts, tmp_path_factory):
+    from modeledge.core import find
+    from modeledge.data.prepare import prepare
+
+    out = tmp_path_factory.mktemp("stores") / "s"
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=200)
+    prepare([str(texts / "good.jsonl")], out=out, tokenizer=config, valid_fraction=0.1, processes=1)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["pretran"], "did you mean 'pretrain'"),
+        (["recipes", "shwo"], "did you mean 'show'"),
+        (["recipes", "show", "rob"], "did you mean 'roberta'"),
+        (["recipes", "diff", "bert", "robertta"], "did you mean 'roberta'"),
+        (["recipes", "show", "bert", "--size", "minni"], "did you mean 'mini'"),
+        (["recipes", "show", "bert", "--set", "optm.lr=1"], "did you mean 'optim'"),
+        (["list", "objectivs"], "did you mean 'objectives'"),
+        (["pretrain", "bert", "--out", "x", "--data", "y", "--budgte", "3"], "No such option"),
+        (["pretrain", "bert", "--out", "x", "--data", "y", "--budget", "3 days"], "known: 10min"),
+        (["pretrain", "bert", "--out", "x"], "nothing was given for text"),
+        (["pretrain", "bert", "--out", "x", "--data", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["pretrain", "bert", "--out", "x", "--data", "y", "--init", "/nowhere"], "not a model folder"),
+        (["prepare", "nothing-*.txt", "--out", "x"], "nothing-*.txt"),
+        (["prepare", "pyproject.toml", "--out", "x", "--tokenizer", "wordpeice"], "did you mean 'wordpiece'"),
+        (["prepare", "pyproject.toml", "--out", "x", "--kind", "txt"], "did you mean 'text'"),
+        (["prepare", "pyproject.toml", "--out", "x", "--column", "text"], "NAME=VALUE"),
+        (["report", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_nearest_right_one(run, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("")
+    code, said = run(*words)
+    assert code == 2 and says in said, said
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("optim.lr=fast", "optim.lr"),
+        ("optim.lr=-1", "greater than or equal to 0"),
+        ("objectives.0.rate=1.5", "objectives[0].rate"),
+        ("objectives.0.kind=mml", "did you mean 'mlm'"),
+        ("backbone.kind=transfromer", "did you mean 'transformer'"),
+        ("backbone.norm.kind=lay", "did you mean 'layer'"),
+        ("backbone.widht=3", "did you mean 'width'"),
+        ("backbone.width=30", "not divisible by 12 heads"),
+        ("loop.precison=bf16", "did you mean 'precision'"),
+        ("schedule.kind=cosin", "did you mean 'cosine'"),
+        ("data.text.lenght=12", "did you mean 'length'"),
+        ("mix={kind: sample, rates: {foo: 1}}", "mix names 'foo'"),
+    ],
+)
+def test_a_wrong_value_names_its_key_path_and_what_is_allowed(run, tmp_path, override, says):
+    code, said = run("pretrain", "bert", "--out", tmp_path / "x", "--data", "y", "--set", override)
+    assert code == 2 and says in said, said
+    assert not (tmp_path / "x").exists()
+
+
+def test_fifty_seeded_typos_each_point_at_the_right_key(tmp_path, run):
+    keys = sorted({p for path, _ in leaves(resolve("bert", size="tiny").keys) for p in path if isinstance(p, str)})
+    known = {
+        "width",
+        "layers",
+        "heads",
+        "dropout",
+        "length",
+        "vocab",
+        "betas",
+        "weight_decay",
+        "warmup",
+        "batch",
+        "steps",
+    }
+    draw, hit, tried = random.Random(7), 0, 0
+    homes = {
+        "width": "backbone",
+        "layers": "backbone",
+        "heads": "backbone",
+        "dropout": "backbone",
+        "length": "data.text",
+    }
+    homes |= {"vocab": "tokenizer", "betas": "optim", "weight_decay": "optim", "warmup": "schedule"}
+    homes |= {"batch": "loop", "steps": "loop"}
+    for _ in range(50):
+        word = draw.choice(sorted(known & set(keys)))
+        i = draw.randrange(1, len(word) - 1)
+        typo = draw.choice(
+            [word[:i] + word[i + 1 :], word[:i] + word[i + 1] + word[i] + word[i + 2 :], word[:i] + "x" + word[i:]]
+        )
+        if typo == word:
+            typo = word + "s"
+        _, said = run("recipes", "show", "bert", "--size", "tiny", "--explain", "--set", f"{homes[word]}.{typo}=1")
+        tried, hit = tried + 1, hit + (f"did you mean {word!r}" in said)
+    assert (tried, hit) == (50, 50)
+
+
+def corrupt_gzip(path, rows):
+    whole = gzip.compress(rows)
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+FILES = {
+    "missing.jsonl": (None, "missing.jsonl"),
+    "empty.jsonl": (lambda p, rows: p.write_bytes(b""), "empty.jsonl"),
+    "binary.txt": (lambda p, rows: p.write_bytes(bytes(range(256)) * 50), "binary.txt"),
+    "badutf8.jsonl": (lambda p, rows: p.write_bytes(rows + b'{"text": "\xff\xfe"}\n' + rows), "badutf8.jsonl:81"),
+    "malformed.jsonl": (lambda p, rows: p.write_bytes(rows + b'{"text": \n' + rows), "malformed.jsonl:81"),
+    "nul.jsonl": (lambda p, rows: p.write_bytes(rows + b'{"text": "a\\u0000b"}\n'), "nul.jsonl:81"),
+    "field.jsonl": (lambda p, rows: p.write_bytes(rows + b'{"txt": "a"}\n'), "field.jsonl:81"),
+    "typed.jsonl": (lambda p, rows: p.write_bytes(rows + b'{"text": 5}\n'), "typed.jsonl:81"),
+    "cut.jsonl.gz": (corrupt_gzip, "cut.jsonl.gz"),
+    "cut.parquet": (lambda p, rows: p.write_bytes(b"PAR1" + rows[:300]), "cut.parquet"),
+    "blank.jsonl": (lambda p, rows: p.write_bytes(b'{"text": ""}\n{"text": "  "}\n'), ""),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_bad_file_is_named_with_its_line_and_leaves_no_store(run, texts, tmp_path, name):
+    spoil, says = FILES[name]
+    path = tmp_path / name
+    if spoil is not None:
+        spoil(path, (texts / "good.jsonl").read_bytes())
+    code, said = run("prepare", path, "--out", tmp_path / "out", "--vocab", 200, "-q")
+    assert code == 2 and says in said, said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_column_names_the_columns_there_are(run, texts, tmp_path):
+    code, said = run(
+        "prepare", texts / "good.jsonl", "--out", tmp_path / "o", "--column", "text=txet", "--vocab", 200, "-q"
+    )
+    assert code == 2 and "did you mean 'text'" in said, said
+
+
+def test_a_line_of_a_hundred_megabytes_is_refused_with_its_place(run, tmp_path):
+    path = tmp_path / "long.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"text": "short"}\n{"text": "')
+        for _ in range(100):
+            file.write(b"a" * 1_000_000)
+        file.write(b'"}\n')
+    code, said = run("prepare", path, "--out", tmp_path / "o", "--vocab", 200, "-q")
+    assert code == 2 and "long.jsonl:2" in said, said
+
+
+def test_an_output_folder_that_holds_something_is_left_alone(run, texts, store, tmp_path):
+    before = sorted(p.name for p in store.iterdir())
+    code, said = run("prepare", texts / "good.jsonl", "--out", store, "--vocab", 200, "-q")
+    assert code == 2 and "already a store" in said and sorted(p.name for p in store.iterdir()) == before
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN)
+    assert code == 0, said
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN)
+    assert code == 2 and "--resume" in said
+
+
+def test_a_store_of_another_tokenizer_is_refused_naming_both(run, store, tmp_path):
+    code, said = run("pretrain", "roberta", "--data", store, "--out", tmp_path / "r", *TOY)
+    assert code == 2 and "'wordpiece'" in said and "'byte_bpe'" in said, said
+
+
+def test_rows_longer_than_the_model_are_refused_before_training(run, store, tmp_path):
+    code, said = run(
+        "pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN, "--set", "data.text.length=600"
+    )
+    assert code == 2 and "512" in said and "600" in said, said
+
+
+def test_fewer_rows_than_a_batch_are_refused_with_the_remedy(run, store, tmp_path):
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN, "--set", "loop.batch=5000")
+    assert code == 2 and "fewer than one batch of 5000" in said and "--set loop.batch=" in said
+
+
+def test_a_device_that_is_not_there_is_refused(run, store, tmp_path):
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN, "--device", "cuda")
+    assert code == 2 and "no CUDA device" in said
+
+
+def test_a_damaged_model_folder_is_named(run, store, tmp_path):
+    assert run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN)[0] == 0
+    file = tmp_path / "r" / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    code, said = run(
+        "pretrain", "bert", "--data", store, "--out", tmp_path / "s", *PLAIN, "--init", tmp_path / "r" / "model"
+    )
+    assert code == 2 and "model.safetensors" in said, said
+
+
+def test_weights_of_another_shape_are_refused(run, store, tmp_path):
+    assert run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN)[0] == 0
+    wide = [*PLAIN, "--set", "backbone.width=24"]
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "s", *wide, "--init", tmp_path / "r")
+    assert code == 2 and "--init" in said and "of another shape" in said
+
+
+def test_help_and_listings_do_not_import_torch():
+    import subprocess
+
+    check = "import sys; sys.argv = ['modeledge', *%r]\nfrom modeledge import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    check += "assert 'torch' not in sys.modules, 'torch was imported'"
+    for words in (
+        ["--help"],
+        ["recipes", "list"],
+        ["recipes", "show", "rob"],
+        ["list", "objectives"],
+        ["recipes", "diff", "bert", "roberta"],
+    ):
+        done = subprocess.run([sys.executable, "-c", check % words], capture_output=True, text=True)
+        assert done.returncode == 0, (words, done.stderr[-500:])
