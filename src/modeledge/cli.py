@@ -48,6 +48,7 @@ Data = Annotated[
     list[str], typer.Option("--data", help="Files, a folder or a store; NAME=PATH where a recipe reads several.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Columns = Annotated[list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Out = Annotated[Path, typer.Option(help="Where to write.")]
 
@@ -230,6 +231,107 @@ def list_kinds(
         rooms = ["backbones", "data.sources", "heads", "objectives", "optim", "optim.schedules", "tokenizers"]
         raise InputError(unknown("modeledge list", "room", room, rooms))
     show(list(known), as_json=as_json, text="\n".join(known))
+
+
+@app.command()
+def finetune(
+    folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
+    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed or text_to_text.")],
+    data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
+    column: Columns = [],  # noqa: B006
+    length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch: Annotated[int, typer.Option(help="Rows a step.")] = 32,
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give the interval.")] = 1,
+    labels: Annotated[int | None, typer.Option(help="Only so many training rows, drawn with the seed.")] = None,
+    auxiliary: Annotated[float, typer.Option(help="Weight of the language model beside the task (GPT: 0.5).")] = 0.0,
+    train: Annotated[str, typer.Option(help="all: every weight; head: on frozen features.")] = "all",
+    mix: Annotated[bool, typer.Option("--mix", help="With --train head: a learned mix of all layers (ELMo).")] = False,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Fresh weights of the same shape, for comparison.")
+    ] = False,
+    sets: Sets = [],  # noqa: B006
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach a model a task."""
+    from modeledge.run.finetune import Question, Tuning
+    from modeledge.run.finetune import finetune as run
+
+    if train not in ("all", "head"):
+        raise InputError(unknown("--train", "choice", train, ["all", "head"]))
+    question = Question(task, data, valid, pairs(column, "--column") or None, length)
+    tuning = Tuning(
+        epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
+        labels=labels, scratch=scratch, sets=tuple(sets),
+    )  # fmt: skip
+    tuned = run(folder, question, tuning, seeds=seeds, out=out, device=device, quiet=quiet or as_json)
+    show(tuned.as_dict(), as_json=as_json, text=str(tuned))
+    if tuned.exit_code:
+        raise SystemExit(tuned.exit_code)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A fine-tuned model.")],
+    data: Annotated[Path, typer.Option(help="A table with labels.")],
+    column: Columns = [],  # noqa: B006
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """The figures of a fine-tuned model on labelled rows."""
+    from modeledge.run.predict import evaluate_model
+
+    figures = evaluate_model(folder, data, columns=pairs(column, "--column") or None, device=device)
+    show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="A fine-tuned model.")],
+    data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
+    text: Annotated[list[str], typer.Option(help="A text to answer. May be repeated.")] = [],  # noqa: B006
+    column: Columns = [],  # noqa: B006
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """What a fine-tuned model answers, one JSON line a row."""
+    from modeledge.run.predict import predict as run
+
+    answers = run(folder, data, texts=text, columns=pairs(column, "--column") or None, device=device)
+    lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
+    show(answers, as_json=as_json, text=lines)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
+    out: Out,
+    kind: Annotated[str | None, typer.Option("--type", help="The model type (default: the first that fits).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a folder that transformers opens, and compare the scores."""
+    from modeledge.run.port import export_model
+
+    ported = export_model(folder, out, model_type=kind)
+    show(ported.as_dict(), as_json=as_json, text=str(ported))
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A Hugging Face folder with safetensors.")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Make a model folder from a Hugging Face one, and compare the scores."""
+    from modeledge.run.port import import_model
+
+    ported = import_model(folder, out)
+    show(ported.as_dict(), as_json=as_json, text=str(ported))
 
 
 @app.command()

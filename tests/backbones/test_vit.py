@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
+from transformers import ViTConfig, ViTForImageClassification
 
 from modeledge.backbones.resnet import ResNet
 from modeledge.backbones.transformer import Transformer
 from modeledge.core import Batch, Facts, InputError, RecipeError
+from modeledge.interop import import_folder
+from modeledge.objectives.image_label import ImageLabel
 from modeledge.recipe.resolve import resolve
 
 
@@ -146,3 +149,26 @@ def accuracy(kind, rows):
     with torch.no_grad():
         right = head(model(Batch(image=image[1400:])).pooled).argmax(1) == label[1400:]
     return float(right.float().mean())
+
+
+@pytest.mark.parametrize("side", [8, 12])
+def test_states_and_scores_are_those_of_hugging_face_also_at_another_size(side, tmp_path):
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4, "num_hidden_layers": 3}
+    torch.manual_seed(0)
+    theirs = ViTForImageClassification(ViTConfig(**shape, image_size=8, patch_size=2, num_labels=5)).eval()
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    theirs.save_pretrained(tmp_path)
+    found = import_folder(tmp_path)
+    facts = Facts(labels=found.facts["labels"])
+    model = Transformer(Transformer.Config.model_validate(found.backbone), facts).eval()
+    objective = ImageLabel(ImageLabel.Config.model_validate(found.objectives[0]), facts, model).eval()
+    both = nn.ModuleDict({"backbone": model, "objectives": nn.ModuleDict({"image_label": objective})})
+    both.load_state_dict(found.state)
+    batch = Batch(image=torch.randn(2, side, side, 3), label=torch.tensor([1, 4]))
+    pixels = batch.image.permute(0, 3, 1, 2)
+    wanted = theirs(pixel_values=pixels, labels=batch.label, interpolate_pos_encoding=side != 8)
+    out = objective.run(model, batch)
+    torch.testing.assert_close(objective.scores(out), wanted.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(objective.loss(out, batch)["image_label"].mean(), wanted.loss, atol=1e-6, rtol=0)

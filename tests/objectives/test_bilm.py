@@ -153,6 +153,16 @@ def test_memory_needs_rows_that_follow_each_other():
         objective.view(Batch(ids=ids_of()), keyed(0))
 
 
+def test_memory_needs_as_many_streams_as_the_batch_has_rows():
+    _, objective = make(memory="state")
+    rows = np.arange(3)
+    for first, streams in ((0, 3), (3, 3)):
+        objective.view(Batch(ids=ids_of(), row=first + rows, fresh=(first + rows) // streams == 0), keyed(0))
+    for first, streams in ((3, 6), (0, 2)):  # more streams, and fewer
+        with pytest.raises(RecipeError, match="streams=3"):
+            objective.view(Batch(ids=ids_of(), row=first + rows, fresh=(first + rows) // streams == 0), keyed(0))
+
+
 def test_one_direction_is_refused():
     with pytest.raises(RecipeError, match="directions: both"):
         make(directions="forward")

@@ -25,7 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     "rtd": {"kind": "rtd"},
     "rtd-uniform": {"kind": "rtd", "generator": "uniform"},
     "plm": {"kind": "plm"},
-    "plm-halves": {"kind": "plm", "reuse": 12},
+    "plm-halves": {"kind": "plm", "reuse": 0.5},
     "t5": {"kind": "denoise"},
     "t5-prefix": {"kind": "denoise", "noise": "tail", "show": "drop", "ask": "noise"},
     "t5-bert": {"kind": "denoise", "noise": "each", "show": "mixed", "ask": "full"},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -135,9 +133,7 @@ def test_equal_rows_have_equal_keys_in_every_process():
     found = keys(ids)
     assert found[0] == found[2] != found[1]
     assert (keys(ids[:, ::-1][:, ::-1]) == found).all()  # whatever lies how in memory
-    code = "import numpy as np; from modeledge.objectives.contrast import keys; print(keys(np.array([[1, 2, 3]]))[0])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(said) == found[0]
+    assert found[0] == -5405627362230748553  # said by another process: Python's own hash would differ
 
 
 def test_padding_that_every_text_has_is_cut_and_changes_nothing():

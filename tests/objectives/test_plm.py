@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_xlnet_with_real_tokens_in_the_content_stream(lab, a
 
 
 def test_a_sixth_of_the_tokens_is_predicted_and_the_others_are_free(lab):
-    objective = lab.objective("plm", lab.backbone("two_stream"), reuse=24)
+    objective = lab.objective("plm", lab.backbone("two_stream"), reuse=0.5)
     rows = lab.rows(200, 48, padded=False)
     view = lab.view(objective, rows, 1)
     for half in (slice(0, 24), slice(24, 48)):
@@ -57,7 +57,7 @@ def test_a_sixth_of_the_tokens_is_predicted_and_the_others_are_free(lab):
 def test_a_prediction_depends_on_what_comes_before_it_in_the_order_only(lab):
     """On the tokens' content, by exact gradients; memory is of the past and allowed."""
     backbone = lab.backbone("two_stream", std=0.3)
-    objective = lab.objective("plm", backbone, reuse=8, memory=8)
+    objective = lab.objective("plm", backbone, reuse=0.5, memory=8)
     objective.prepare(3)
     objective.train(), backbone.train()
     for step in (0, 1):
@@ -117,7 +117,7 @@ def run_steps(lab, objective, backbone, steps, *, micro=3, refuse=()):
 def remembering(lab, **settings):
     torch.manual_seed(0)
     backbone = lab.backbone("two_stream", std=0.3)
-    objective = lab.objective("plm", backbone, **{"memory": 20, "reuse": 8, **settings})
+    objective = lab.objective("plm", backbone, **{"memory": 20, "reuse": 0.5, **settings})
     objective.prepare(3)
     return backbone, objective.train()
 
@@ -168,7 +168,7 @@ def test_a_fresh_row_sees_nothing_of_what_was_remembered(lab):
 
 
 def test_with_documents_kept_apart_only_the_one_that_goes_on_is_remembered(lab):
-    backbone, objective = remembering(lab, reuse=None)
+    backbone, objective = remembering(lab, reuse=1.0)
     doc = np.zeros((3, 16), np.int32)
     doc[1, 10:], doc[2, 4:] = 1, 1
     special = np.zeros((3, 16), bool)
@@ -187,7 +187,7 @@ def test_with_documents_kept_apart_only_the_one_that_goes_on_is_remembered(lab):
 
 
 def test_pairs_end_the_row_and_the_text_before_them_stays(lab):
-    objective = lab.objective("plm", lab.backbone("two_stream"), reuse=8, layout="pair")
+    objective = lab.objective("plm", lab.backbone("two_stream"), reuse=1 / 3, layout="pair")
     rows = stream(lab, 0, t=24)
     view = lab.view(objective, rows, 1)
     assert np.array_equal(view.ids[:, :8], rows.ids[:, :8])
@@ -198,7 +198,7 @@ def test_pairs_end_the_row_and_the_text_before_them_stays(lab):
 def test_wrong_settings_say_what_is_missing(lab):
     with pytest.raises(RecipeError, match="needs backbone.kind: two_stream, found 'transformer'"):
         lab.objective("plm", lab.backbone())
-    with pytest.raises(RecipeError, match="pair needs `reuse`"):
+    with pytest.raises(RecipeError, match="pair needs a `reuse` below 1"):
         lab.objective("plm", lab.backbone("two_stream"), layout="pair")
     objective = lab.objective("plm", lab.backbone("two_stream"), memory=4)
     with pytest.raises(RecipeError, match="use data: stream"):

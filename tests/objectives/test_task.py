@@ -9,7 +9,7 @@ import transformers as hf
 from torch import nn
 
 from modeledge.core import IGNORE, Batch, Facts, InputError, RecipeError, build, find
-from modeledge.objectives._task import one_text_a_row, trim
+from modeledge.objectives._task import one_text_a_row
 
 B, T, V = 5, 14, 50
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
@@ -212,22 +212,6 @@ def test_features_leave_the_backbone_as_it_is():
     optimizer = torch.optim.AdamW([*objective.parameters(), *backbone.parameters()], weight_decay=0.5)
     optimizer.step()
     assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
-
-
-def test_trimming_keeps_every_token_and_changes_no_answer():
-    backbone = our_backbone().eval()
-    objective = task("classify", backbone).eval()
-    batch = rows()
-    wide = batch.but(**{k: np.pad(v, ((0, 0), (0, 20))) for k, v in batch.items()})
-    cut = trim(wide)
-    assert cut.ids.shape[1] == 16 and cut.valid.sum() == wide.valid.sum()
-    found = [objective.predict(objective.run(backbone, b.tensors()), b.tensors()) for b in (wide, cut)]
-    torch.testing.assert_close(*found, atol=1e-6, rtol=0)
-
-
-def test_rows_without_padding_lose_their_mask():
-    full = Batch(ids=np.ones((2, 8), int), valid=np.ones((2, 8), bool))
-    assert "valid" not in trim(full)
 
 
 def test_several_texts_a_row_become_that_many_rows():

@@ -83,6 +83,8 @@ def toy():
         for source, config in plain.keys["data"].items():
             if isinstance(config, dict) and "length" in config:
                 sets.append(f"data.{source}.length=32")
+            if isinstance(config, dict) and "streams" in config:
+                sets.append(f"data.{source}.streams=8")  # as many as the batch has rows
         tree = resolve(name, size=size, sets=[*sets, *more])
         return tree, check(tree)
 

@@ -42,7 +42,11 @@ class Dual(nn.Module, Part):
         for name, tower in self.towers.items():
             self.projections[name] = nn.Linear(tower.width, config.width, bias=False)  # type: ignore[arg-type]
             nn.init.normal_(self.projections[name].weight, std=tower.width**-0.5)  # type: ignore[arg-type, operator]
-        self.embed = self.towers["text"].embed
+
+    @property
+    def embed(self) -> nn.Module | None:
+        """The token table of the text tower."""
+        return self.towers["text"].embed  # type: ignore[return-value]
 
     def forward(
         self, batch: Batch, seen: Mapping[str, Seen], *, keep: Collection[str] = (), cache: object | None = None

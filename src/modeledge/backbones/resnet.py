@@ -27,6 +27,9 @@ class BatchNorm(nn.Module):
     Freezing only the weights of a network in training mode would still move its running statistics, and with them its
     features. Statistics are of the rows of one forward pass, on this process."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, width: int, *, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
@@ -36,8 +39,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b d H W"]) -> Float[Tensor, "b d H W"]:
         moving = self.training and self.weight.requires_grad
-        statistics: Any = (self.running_mean, self.running_var)
-        return F.batch_norm(x, *statistics, self.weight, self.bias, moving, self.momentum, self.eps)
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, moving, self.momentum, self.eps)
 
 
 def convolve(fan_in: int, fan_out: int, kernel: int, *, stride: int = 1) -> nn.Sequential:

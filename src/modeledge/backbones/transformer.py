@@ -73,7 +73,7 @@ class Transformer(nn.Module, Part):
             past_only=cross,
         )
         self.embedding = build("layers.embeddings", config.embedding, facts, sizes)
-        placed = Sizes(**{**vars(sizes), "embedded": self.embedding.width, "grid": self.embedding.grid})
+        placed = replace(sizes, embedded=self.embedding.width, grid=self.embedding.grid)
         self.positions = build("layers.positions", config.positions, placed)
         self.blocks = make_blocks(config, sizes, cross=cross)
         self.norm = find("layers.joins", config.join.kind).finish(
@@ -109,6 +109,8 @@ class Transformer(nn.Module, Part):
         """The last states. `across`: the encoder's states and who sees them, for blocks with cross-attention."""
         start = 0 if cache is None else cache.length
         at = self.embedding.places(batch, start)
+        if "positions" not in batch:
+            self.positions.check(start + at.shape[1])
         x = keep("embedding", self.embedding(batch, self.positions, at))
         mask, causal = blend(seen, self.positions, x.shape[1], start, device=x.device)
         turn = self.positions.turn(at)

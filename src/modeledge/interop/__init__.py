@@ -27,6 +27,7 @@ __all__ = [
     "import_folder",
     "model_types",
     "port_of",
+    "read_config",
     "to_hf",
 ]
 

@@ -17,7 +17,6 @@ from modeledge.interop._settings import Key, activation
 from modeledge.visibility import Seen, see
 from modeledge.visibility.causal import causal
 
-
 IDS = {"vocab_size": 49408, "pad_token_id": 1, "bos_token_id": 49406, "eos_token_id": 49407}
 """Keys about the text that we keep in the facts, and what they mean when they are absent."""
 
@@ -50,6 +49,8 @@ def layer(theirs: str, ours: str) -> dict[str, str]:
 
 
 class CLIP(Port):
+    """CLIPModel: two towers, their projections and the scale."""
+
     keys = (
         Key("projection_dim", "width", 512),
         *tower("text_config", "towers.text"),

@@ -24,6 +24,8 @@ def unit(theirs: str, ours: str) -> dict[str, str]:
 
 
 class ResNet(Port):
+    """ResNetForImageClassification, or ResNetModel without the head."""
+
     keys = (
         Key("embedding_size", "stem_width", 64),
         Key("hidden_sizes", "widths", (256, 512, 1024, 2048)),
@@ -54,7 +56,9 @@ class ResNet(Port):
                 if before != width or (s > 0 and j == 0):
                     names |= unit(f"{at}shortcut", f"{ours}shortcut")
                 before = width
-        return expand(names | (self.parts["image_label"] if "image_label" in parts else {}), 0)
+        if "image_label" in parts:
+            names |= both("classifier.1", "objectives.image_label.head.out")
+        return expand(names, 0)
 
     def tensors(self, backbone: Mapping[str, Any], parts: set[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         out = super().tensors(backbone, parts, ours)

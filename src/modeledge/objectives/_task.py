@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, Sum, build
 from modeledge.layers import Sizes
-from modeledge.objectives import Objective, Rule, gather_targets, own_document
+from modeledge.objectives import Objective, Rule, own_document
 from modeledge.visibility.causal import causal
 from modeledge.visibility.full import full
 
@@ -103,10 +102,6 @@ class Task(Objective):
             found = Sum(found.total + self.mix.penalty() * found.count, found.count)
         return {self.losses[0]: found}
 
-    def finish(self, batch: Batch) -> Batch:
-        batch = trim(batch)
-        return gather_targets(batch) if "labels" in batch else batch
-
     def predict(self, out: Output, batch: Batch) -> Tensor:
         """The answers of these rows as numbers, one row each."""
         raise NotImplementedError
@@ -122,15 +117,3 @@ def one_text_a_row(batch: Batch) -> Batch:
         return batch
     return Batch({k: batch[k].flatten(0, 1) for k in TEXT if k in batch})
 
-
-def trim(batch: Batch, *, multiple: int = 8) -> Batch:
-    """Without the columns at the end that are padding in every row, down to a multiple of 8; numpy."""
-    if "valid" not in batch:
-        return batch
-    valid = np.asarray(batch.valid)
-    used = np.flatnonzero(valid.reshape(-1, valid.shape[-1]).any(0))
-    longest = int(used[-1]) + 1 if len(used) else 1
-    width = min(valid.shape[-1], -(-longest // multiple) * multiple)
-    here = (slice(None),) * (valid.ndim - 1) + (slice(width),)
-    cut: dict[str, Any] = {k: batch[k][here] for k in TEXT if k in batch}
-    return batch.but(**cut | ({"valid": None} if cut["valid"].all() else {}))

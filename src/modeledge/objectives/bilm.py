@@ -55,7 +55,13 @@ class BidirectionalLM(Objective):
             return batch
         if "fresh" not in batch:
             raise RecipeError(f"objective {self.losses[0]}: memory needs rows that follow each other; use data: stream")
-        return batch.but(place=np.arange(batch.size))
+        place = np.arange(batch.size)
+        if "row" in batch and not np.array_equal(batch.fresh, batch.row == place):
+            raise RecipeError(
+                f"objective {self.losses[0]}: memory needs as many streams as the batch has rows ({batch.size})\n"
+                f"  next: --set data.text.streams={batch.size} (or the name of your source), or loop.batch"
+            )
+        return batch.but(place=place)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         pairs = np.ones((len(batch.ids), batch.ids.shape[1] - 1), bool)

@@ -1,14 +1,13 @@
 """Write one text after another, with a causal model: the loss is on the second text alone.
 
 Source: text-to-text form for decoders without an encoder, as GPT-2's zero-shot prompts continued in training. Not here:
-encoder-decoders (text_to_text.py)."""
+encoder-decoders (seq2seq.py)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from modeledge.core import IGNORE, Batch
-from modeledge.objectives._task import trim
 from modeledge.objectives.clm import CausalLM
 from modeledge.views.arrange.shift import next_tokens
 
@@ -24,7 +23,7 @@ class Complete(CausalLM):
         labels = next_tokens(ids, valid=valid)
         labels[:, :-1][~asked[:, 1:]] = IGNORE
         dropped = dict.fromkeys(("target_ids", "target_valid", "segments", "special", "word_starts"))
-        return trim(batch.but(**dropped, ids=ids, valid=valid, labels=labels))
+        return batch.but(**dropped, ids=ids, valid=valid, labels=labels)
 
 
 def follow(batch: Batch, *, pad: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,7 +31,7 @@ def follow(batch: Batch, *, pad: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     first = batch.valid if "valid" in batch else np.ones(batch.ids.shape, bool)
     both = np.concatenate([batch.ids, batch.target_ids], axis=1)
     kept = np.concatenate([first, batch.target_valid], axis=1)
-    order = np.argsort(~kept, axis=1, kind="stable")
+    order = np.argsort(~kept, axis=1, kind="stable")[:, : int(kept.sum(1).max())]
     target = np.arange(both.shape[1]) >= batch.ids.shape[1]
     valid = np.take_along_axis(kept, order, 1)
     asked = target[order] & valid

@@ -2,9 +2,8 @@
 original ones.
 
 Source: ELECTRA, arXiv:2003.10555 §2-3.1. The generator is a companion: trained by its own masked loss, it shares the
-token and position tables with the model (one storage) and gets no gradient through the sampling. A sampled token that
-happens to be right counts as original. Not here: the released code's drawing of places with replacement, of which it
-masks 85 %."""
+embedding tables with the model (one storage) and gets no gradient through the sampling. A sampled token that happens to
+be right counts as original. Not here: the released code's drawing of places with replacement."""
 
 from __future__ import annotations
 
@@ -25,6 +24,8 @@ from modeledge.visibility import see
 
 class ReplacedTokenDetection(Objective):
     """Two losses: the detection over all valid tokens, and the generator's over the masked ones."""
+
+    draws = True
 
     class Config(Objective.Config):
         """generator: its width relative to the model's (heads and feed-forward likewise), or what fills the places

@@ -17,8 +17,9 @@ Positive = Annotated[int, Field(ge=1)]
 class Mix(Config):
     """How several objectives share the loop.
 
-    sum: all in every step; sample: one a step, drawn with `rates`; ramp: they join one after the other, at equal
-    intervals or at the shares of the run in `joins` (ERNIE 2.0's sequential multi-task learning)."""
+    sum: all in every step; sample: one a step, drawn with `rates` (`one+other: 2` draws both together); ramp: they join
+    one after the other, at equal intervals or at the shares of the run in `joins` (ERNIE 2.0's sequential multi-task
+    learning)."""
 
     kind: Literal["sum", "sample", "ramp"] = "sum"
     rates: dict[str, float] = {}
@@ -76,7 +77,7 @@ class Recipe(Config):
     data: dict[str, Annotated[PartConfig, Slot("data.sources")]] = Field(min_length=1)
     tokenizer: Annotated[PartConfig | None, Slot("tokenizers")] = None
     backbone: Annotated[PartConfig, Slot("backbones")]
-    objectives: list[Annotated[PartConfig, Slot("objectives")]] = Field(min_length=1)
+    objectives: list[Annotated[PartConfig, Slot("objectives")]]
     mix: Mix = Mix()
     optim: Annotated[PartConfig, Slot("optim")] = part("adamw")
     schedule: Annotated[PartConfig, Slot("optim.schedules")] = part("linear")
@@ -90,7 +91,7 @@ class Recipe(Config):
         names = [objective_name(o) for o in self.objectives]
         if len(set(names)) < len(names):
             raise ValueError(f"two objectives are both named {max(names, key=names.count)!r}; give one a `name`")
-        for key in (*self.mix.rates, *self.mix.joins):
+        for key in (*(n for rate in self.mix.rates for n in rate.split("+")), *self.mix.joins):
             if key not in names:
                 raise ValueError(f"mix names {key!r}, which is not an objective here ({', '.join(names)})")
         for o in self.objectives:

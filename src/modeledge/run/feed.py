@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from modeledge.core import Batch, DataError, Shuffle, keyed
+from modeledge.core import Batch, DataError, RecipeError, Shuffle, keyed
 from modeledge.data.sources import Source
 from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
@@ -59,6 +59,8 @@ class Feed:
         if batch % ranks.size:
             raise DataError(f"loop.batch: {batch} rows cannot be shared evenly by {ranks.size} processes")
         self.micro = min(micro or batch, batch // ranks.size)
+        if not objectives:
+            raise RecipeError("objectives: there is nothing to train on\n  next: --set 'objectives=[{kind: mlm}]'")
         for name, source in sources.items():
             if len(source) < (batch if split == "train" else 1):
                 raise DataError(
@@ -74,9 +76,10 @@ class Feed:
         """The objectives that take part in this step."""
         names = list(self.objectives)
         if self.mix.kind == "sample" and self.split == "train":
-            rates = np.array([self.mix.rates.get(n, 1.0 if not self.mix.rates else 0.0) for n in names])
-            draw = keyed(self.seed, "mix", step).random() * rates.sum()
-            return [names[min(int(np.searchsorted(np.cumsum(rates), draw, side="right")), len(names) - 1)]]
+            rates = self.mix.rates or dict.fromkeys(names, 1.0)
+            ends = np.cumsum(list(rates.values()))
+            draw = keyed(self.seed, "mix", step).random() * ends[-1]
+            return list(rates)[min(int(np.searchsorted(ends, draw, side="right")), len(ends) - 1)].split("+")
         if self.mix.kind == "ramp" and self.split == "train":
             joins = {n: self.mix.joins.get(n, i / len(names)) for i, n in enumerate(names)}
             return [n for n in names if step >= joins[n] * self.total]

@@ -248,7 +248,7 @@ class Setting:
 
         Raises InputError for a model that does not write."""
         recipe = self.loaded.recipe
-        kind = "text_to_text" if has_decoder(recipe) else "complete" if is_causal(recipe) else None
+        kind = "seq2seq" if has_decoder(recipe) else "complete" if is_causal(recipe) else None
         if kind is None:
             raise InputError(
                 f"--task text_to_text: {self.loaded.path} neither decodes nor reads from left to right\n"

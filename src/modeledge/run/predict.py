@@ -29,7 +29,7 @@ How = Greedy | Sample | Beam
 GREEDY = Greedy()
 ROWS = 64
 """Rows in one forward pass."""
-WRITES = ("text_to_text", "complete")
+WRITES = ("seq2seq", "complete")
 
 
 class Texts:

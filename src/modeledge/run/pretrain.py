@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from modeledge.engine.processes import join
+from modeledge.interop import import_folder, read_config
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run.budget import parse_budget
@@ -84,7 +87,7 @@ def pretrain(
     checked = check(tree)
     amount = parse_budget(budget) if budget else None
     paths = stores_for(checked, data)
-    weights = own_tensors(load_model(Path(init)).model) if init is not None else None
+    weights = weights_in(Path(init)) if init is not None else None
     ranks = join()
     progress = make_progress(quiet=quiet or not ranks.first)
     if not ranks.first:
@@ -95,3 +98,10 @@ def pretrain(
     job = Job(tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress)
     job.history["data"] = {n: str(p) for n, p in paths.items()}
     return Outcome(run_job(job), out)
+
+
+def weights_in(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a model folder, ours or Hugging Face's, by our names."""
+    if (folder / "config.json").is_file() and "modeledge" not in read_config(folder):
+        return import_folder(folder).state
+    return own_tensors(load_model(folder).model)

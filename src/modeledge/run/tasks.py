@@ -180,7 +180,7 @@ TASKS: dict[str, Kind] = {
     "embed": Kind(
         "embed", "separate", "spearman", read_vectors, judge_vectors, target="number", needs=("text", "second")
     ),
-    "text_to_text": Kind("text_to_text", "generate", "rougeL", read_texts, judge_texts),
+    "text_to_text": Kind("seq2seq", "generate", "rougeL", read_texts, judge_texts),
 }
 
 

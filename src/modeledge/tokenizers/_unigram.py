@@ -45,7 +45,7 @@ def _hashes(words: Words, longest: int) -> list[np.ndarray]:
     with np.errstate(over="ignore"):
         for length in range(1, longest + 1):
             shifted = np.zeros_like(last)
-            shifted[: len(last) - length + 1] = words.codes[length - 1 :]
+            shifted[: max(len(last) - length + 1, 0)] = words.codes[length - 1 :]
             last = last * _BASE + shifted + np.uint64(1)
             found.append(last)
     return found
@@ -210,7 +210,7 @@ def learn(counts: Mapping[str, float], size: int) -> list[tuple[str, float]]:
     longer = [p for p in pieces if len(p) > 1]
     inner = lattice(words_of(dict.fromkeys(longer, 1.0)), pieces, whole=False) if longer else None
     owners = sorted(longer)  # the words of `inner`
-    wanted = int(size * 1.1)
+    wanted = max(int(size * 1.1), len(pieces) - len(longer))
     while True:
         for _ in range(_ROUNDS):
             expected = ways.expected(score, words.weights)

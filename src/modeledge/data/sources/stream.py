@@ -20,9 +20,11 @@ class ParallelStreams(Source):
     Emits `fresh` [b]: the row begins its stream, so what was remembered is void."""
 
     class Config(Source.Config):
-        """streams: rows of the global batch; isolate: also emit `doc`, so that memory can end at documents."""
+        """streams: rows of the global batch; overlap: share of a row that the next row of its stream begins with; isolate:
+        also emit `doc`, so that memory can end at documents."""
 
         streams: int = Field(32, ge=1)
+        overlap: float = Field(0.0, ge=0, lt=1)
         sampling: float = Field(1.0, ge=1, le=1)
         isolate: bool = False
 
@@ -31,7 +33,9 @@ class ParallelStreams(Source):
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.stream = Stream(self.store, facts)
-        self.segments = self.stream.length // (config.streams * config.length)
+        shared = round(config.overlap * config.length)
+        self.stride = config.length - shared
+        self.segments = (self.stream.length - shared) // (config.streams * self.stride)
         if self.segments < 1:
             raise DataError(
                 f"{self.store.path}: {self.stream.length} tokens are too few for {config.streams} streams of at least"
@@ -41,7 +45,7 @@ class ParallelStreams(Source):
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         segment, stream = np.divmod(index, self.config.streams)
-        begins = (stream * self.segments + segment) * self.config.length
+        begins = (stream * self.segments + segment) * self.stride
         ids, doc, special, words = self.stream.cut(begins, self.config.length)
         batch = Batch(ids=ids, special=special, fresh=segment == 0)
         return batch.but(word_starts=words, doc=doc if self.config.isolate else None)

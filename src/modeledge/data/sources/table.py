@@ -129,20 +129,25 @@ class LabelledTable(Source):
         return np.array([self.class_number(r, r.value[cfg.label]) for r in self.records], np.int64)
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
-        owner, length = self.owner[index], self.config.length
+        owner = self.owner[index]
         texts = len(self.table) // max(len(self.owner), 1)  # choice, separate and both have several a row
         if self.config.form in ("choice", "separate", "both"):
             inner = (index[:, None] * texts + np.arange(texts)).reshape(-1)
-            batch = self.table.pad(inner, length)
+            batch = self._padded(inner)
             batch = Batch({k: v.reshape(len(index), texts, *v.shape[1:]) for k, v in batch.items()})
         else:
-            batch = self.table.pad(index, length)
+            batch = self._padded(index)
         if len(self.targets):
             target = self.targets.pad(index, int(self.targets.sizes[index].max()))
             batch |= {"target_ids": target.ids, "target_valid": target.get("valid", np.ones(target.ids.shape, bool))}
         if self.label is not None:
             batch["label"] = self.label[owner]
         return Batch(batch | {name: values[index] for name, values in self.extra.items()} | {"row": self.row[owner]})
+
+    def _padded(self, index: Int[np.ndarray, " n"]) -> Batch:
+        """Rows as wide as the longest of them, up to a multiple of 8 (few shapes, little padding)."""
+        longest = int(self.table.sizes[index].max(initial=1))
+        return self.table.pad(index, min(self.config.length, -(-longest // 8) * 8))
 
 
 def _number(value: Any) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,9 @@ class Keep:
         return x
 
 
+NOTHING = Keep()
+
+
 @dataclass(frozen=True)
 class Context:
     """What one layer's attention needs besides the states.
@@ -52,7 +55,7 @@ class Context:
     mask: Tensor | None = None
     causal: bool = False
     turn: Turn = stay
-    keep: Keep = field(default_factory=Keep)
+    keep: Keep = NOTHING
     cache: Cache | None = None
 
     def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
@@ -110,5 +113,6 @@ def attend(
     if mask is not None:
         scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, float("-inf"))
     blind = (scores == float("-inf")).all(-1, keepdim=True)
-    weights = context.keep(context.name, scores.softmax(-1).masked_fill(blind, 0.0))
+    weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)  # gradients stay finite
+    weights = context.keep(context.name, weights)
     return F.dropout(weights, dropout) @ v

@@ -29,6 +29,9 @@ class Positions(nn.Module, Part):
     def __init__(self, config: PartConfig, sizes: Sizes):
         super().__init__()
 
+    def check(self, length: int) -> None:
+        """Raise InputError if there are not so many places."""
+
     def add(
         self, x: Float[Tensor, "b t e"], at: Int[Tensor, "_ t"], grid: tuple[int, int] | None = None
     ) -> Float[Tensor, "b t e"]:

@@ -23,14 +23,15 @@ class Learned(Positions):
         self.table = nn.Embedding(config.max, sizes.embedded or sizes.width)
         self.offset = config.offset
 
+    def check(self, length: int) -> None:
+        places = self.table.num_embeddings - self.offset
+        if length > places:
+            raise InputError(
+                f"backbone.positions.max: rows are {length} tokens long and the table has {places} places\n"
+                "  next: shorten the rows (data.<name>.length), or train with more places"
+            )
+
     def add(
         self, x: Float[Tensor, "b t e"], at: Int[Tensor, "_ t"], grid: tuple[int, int] | None = None
     ) -> Float[Tensor, "b t e"]:
-        """Raises InputError for rows longer than the table."""
-        places = self.table.num_embeddings - self.offset
-        if x.shape[1] > places:
-            raise InputError(
-                f"backbone.positions.max: rows are {x.shape[1]} tokens long and the table has {places} places\n"
-                "  next: shorten the rows (data.<name>.length), or train with more places"
-            )
         return x + self.table(at + self.offset)

@@ -34,7 +34,7 @@ class Rotary(Positions):
         cos, sin = angle.cos(), angle.sin()
 
         def turned(x: Tensor) -> Tensor:
-            a, b = x.float().chunk(2, -1)
+            a, b = x.to(torch.promote_types(x.dtype, torch.float32)).chunk(2, -1)
             return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
         return turned

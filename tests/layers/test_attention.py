@@ -1,0 +1,90 @@
+"""Attention against its formula in double precision, whatever way it is computed."""
+
+import pytest
+import torch
+
+from modeledge.core import build, find
+from modeledge.layers import Sizes
+from modeledge.layers.attention import Across, Cache, Context, Keep
+
+SIZES = Sizes(width=12, heads=3, head_width=5)
+
+
+def softmax(**settings):
+    part = build("layers.attention", find("layers.attention", "softmax").Config(kind="softmax", **settings), SIZES)
+    return part.double()
+
+
+def formula(part, x, source, mask, scale):
+    """softmax(scale q k^T) v, one head and one query at a time; an empty row gives zeros."""
+    q, k, v = (f(y).unflatten(-1, (3, 5)) for f, y in ((part.to_q, x), (part.to_k, source), (part.to_v, source)))
+    out = torch.zeros(*q.shape, dtype=x.dtype)
+    for b in range(q.shape[0]):
+        for h in range(3):
+            for t in range(q.shape[1]):
+                keys = mask[b, 0, t].nonzero()[:, 0]
+                if len(keys):
+                    weights = torch.softmax(scale * k[b, keys, h] @ q[b, t, h], 0)
+                    out[b, t, h] = weights @ v[b, keys, h]
+    return part.to_out(out.flatten(2))
+
+
+@pytest.mark.parametrize("keep", [(), ("here",)])
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_attention_is_its_formula_and_empty_rows_give_zeros(keep, scale):
+    part, x = softmax(scale=scale), torch.randn(2, 6, 12, dtype=torch.float64)
+    mask = torch.rand(2, 1, 6, 6) < 0.5
+    mask[0, 0, 2] = False
+    kept = Keep(keep)
+    out = part(x, Context("here", mask, keep=kept))
+    torch.testing.assert_close(out, formula(part, x, x, mask, scale or 5**-0.5))
+    torch.testing.assert_close(out[0, 2], part.to_out.bias)
+    if keep:
+        sums = kept.found["here"].sum(-1)
+        torch.testing.assert_close(sums, mask.any(-1).double().expand_as(sums))
+
+
+@pytest.mark.parametrize("keep", [(), ("here",)])
+def test_gradients_stay_finite_where_a_query_sees_nothing(keep):
+    part, x = softmax(), torch.randn(1, 3, 12, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(1, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([True, False, True])[None, None, :, None]
+    part(x, Context("here", bias.masked_fill(~mask, float("-inf")), keep=Keep(keep))).sum().backward()
+    assert x.grad.isfinite().all() and bias.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("keep", [(), ("here",)])
+def test_the_causal_flag_is_the_lower_triangle(keep):
+    part, x = softmax(), torch.randn(2, 6, 12, dtype=torch.float64)
+    mask = torch.ones(2, 1, 6, 6, dtype=torch.bool).tril()
+    torch.testing.assert_close(part(x, Context("here", causal=True, keep=Keep(keep))), part(x, Context(mask=mask)))
+
+
+def test_cross_attention_reads_the_source_only():
+    part, x, source = softmax(), torch.randn(2, 4, 12).double(), torch.randn(2, 7, 12).double()
+    mask = torch.ones(2, 1, 4, 7, dtype=torch.bool)
+    mask[:, :, :, 5:] = False
+    out = part(x, Across("here", mask, source=source))
+    torch.testing.assert_close(out, formula(part, x, source, mask, 5**-0.5))
+
+
+def test_a_cache_keeps_rows_apart_when_they_are_reordered():
+    part, x, cache = softmax(), torch.randn(3, 5, 12).double(), Cache()
+    part(x[:, :4], Context("here", causal=True, cache=cache))
+    order = torch.tensor([2, 0, 0])
+    cache.reorder(order)
+    last = part(x[order, 4:], Context("here", cache=cache))
+    torch.testing.assert_close(last, part(x, Context("here", causal=True))[order, 4:])
+
+
+def test_patterns_of_keep_name_one_part_each():
+    keep = Keep(["blocks.*.attention", "embedding"])
+    assert keep.wants("blocks.11.attention") and keep.wants("embedding")
+    assert not keep.wants("blocks.1") and not keep.wants("encoder.blocks.1.attention")
+
+
+def test_dropout_acts_in_training_only():
+    part, x = softmax(dropout=0.5), torch.randn(1, 6, 12).double()
+    assert not torch.equal(part(x, Context()), part(x, Context()))
+    part.eval()
+    assert torch.equal(part(x, Context()), part(x, Context()))

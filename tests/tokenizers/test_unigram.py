@@ -1,0 +1,75 @@
+"""Learning Unigram pieces, against enumerating every segmentation."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from modeledge.tokenizers._unigram import lattice, learn, seeds, words_of
+
+COUNTS = {"abab": 5.0, "abc": 3.0, "cabab": 2.0, "bca": 1.0, "a": 4.0}
+
+
+def segmentations(word, known):
+    """Every way to cut a word into known pieces."""
+    for n in range(len(word)):
+        for cuts in combinations(range(1, len(word)), n):
+            parts = [word[a:b] for a, b in zip((0, *cuts), (*cuts, len(word)), strict=True)]
+            if all(p in known for p in parts):
+                yield parts
+
+
+@pytest.fixture
+def problem():
+    words = words_of(COUNTS)
+    pieces = list(seeds(words, 100))
+    score = np.log(np.random.default_rng(0).dirichlet(np.ones(len(pieces))))
+    return words, pieces, score
+
+
+def test_seeds_are_all_characters_and_the_substrings_seen_twice():
+    found = seeds(words_of(COUNTS), 100)
+    counted = {}
+    for word, n in COUNTS.items():
+        for a in range(len(word)):
+            for b in range(a + 1, len(word) + 1):
+                counted[word[a:b]] = counted.get(word[a:b], 0) + n
+    assert found == {p: n * len(p) for p, n in counted.items() if n >= 2 or len(p) == 1}
+
+
+def test_expected_counts_and_best_cuts_are_those_of_the_enumeration(problem):
+    words, pieces, score = problem
+    known, ways = dict(zip(pieces, score, strict=True)), lattice(words, pieces)
+    expected, best = dict.fromkeys(pieces, 0.0), []
+    for word in sorted(COUNTS):
+        options = [(parts, sum(known[p] for p in parts)) for parts in segmentations(word, known)]
+        total = math.fsum(math.exp(s) for _, s in options)
+        best.append(max(s for _, s in options))
+        for parts, s in options:
+            for p in parts:
+                expected[p] += COUNTS[word] * math.exp(s) / total
+    assert np.allclose(ways.expected(score, words.weights), [expected[p] for p in pieces])
+    assert np.allclose(ways.best(score), best)
+
+
+def test_leaving_out_pieces_is_the_same_as_never_having_had_them(problem):
+    words, pieces, score = problem
+    alive = np.array([len(p) == 1 or i % 2 == 0 for i, p in enumerate(pieces)])
+    left = [p for p, keep in zip(pieces, alive, strict=True) if keep]
+    one, other = lattice(words, pieces).keep(alive), lattice(words, left)
+    assert np.allclose(one.expected(score[alive], words.weights), other.expected(score[alive], words.weights))
+
+
+def test_probabilities_sum_to_one_and_characters_are_never_left_out():
+    counts = {f"▁{a}{b}{c}": 1.0 + len(a) for a in ("un", "re", "") for b in ("do", "play", "see") for c in ("ing", "", "s")}
+    found = dict(learn(counts, 40))
+    assert set("".join(counts)) <= set(found) and len(found) <= 40
+    assert abs(sum(math.exp(s) for s in found.values()) - 1) < 0.1  # those beyond the size are cut off at the end
+    assert {"ing", "▁un"} & set(found)
+
+
+def test_the_alphabet_alone_may_fill_the_vocabulary():
+    assert [len(p) for p, _ in learn({"abcdef": 3.0}, 4)] == [1] * 4
