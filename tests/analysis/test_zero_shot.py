@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from torch import nn
 
-from modeledge.analysis.zero_shot import Remembered, class_vectors, classify, zero_shot
-from modeledge.core import InputError
+from modeledge.analysis.zero_shot import Remembered, class_vectors, classify, text_embedder, zero_shot
+from modeledge.core import InputError, find
+from modeledge.data.facts import facts_of
+from modeledge.data.prepare import prepare
+from modeledge.data.store import Store
+from modeledge.tokenizers import load_tokenizer
 
 NAMES = ["cat", "dog", "red car"]
 
@@ -55,6 +65,32 @@ def test_the_length_of_a_picture_vector_does_not_matter_and_figures_are_right():
     pictures = torch.tensor([[5.0, 1, 0], [0.01, 0.02, 0], [0, 3, 1], [0, 0, 9]])
     got = zero_shot(pictures, np.array([0, 1, 2, 2]), vectors)
     assert got == {"accuracy": 0.75, "class_accuracy": 2.5 / 3, "chance": 1 / 3, "majority": 0.5, "n": 4.0}
+
+
+@pytest.mark.parametrize("tokenizer", ["byte_bpe", "wordpiece"])
+def test_prompts_are_framed_as_the_texts_a_model_was_trained_on(tokenizer, tmp_path):
+    texts = ["a red cat", "the dog that was not there any more", "two"]
+    rows = []
+    for i, text in enumerate(texts):
+        file = io.BytesIO()
+        Image.fromarray(np.full((8, 8, 3), 40 * i, np.uint8)).save(file, "PNG")
+        rows.append({"image": file.getvalue(), "text": text})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    config = find("tokenizers", tokenizer).Config(kind=tokenizer, vocab=300)
+    prepare(tmp_path / "pairs.parquet", out=tmp_path / "store", kind="pairs", tokenizer=config, valid_fraction=0.0)
+    store = Store.open(tmp_path / "store")
+    facts = facts_of(store, load_tokenizer(tmp_path / "store"))
+    source = find("data.sources", "image_text")
+    trained = source(source.Config(kind="image_text", length=12), store, facts).rows(np.arange(3), None)
+    caught = []
+
+    def embed(batch):
+        caught.append(batch)
+        return batch.ids[:, :2]
+
+    model = nn.Linear(1, 1)
+    assert text_embedder(model, embed, facts, length=12)(texts).shape == (3, 2) and model.training
+    assert (caught[0].ids.numpy() == trained.ids).all() and (caught[0].valid.numpy() == trained.valid).all()
 
 
 def test_a_template_without_a_place_for_the_name_is_refused():

@@ -10,6 +10,7 @@ import pytest
 
 from modeledge.core import find
 
+
 SENTENCES = [
     "The committee met again on Tuesday.",
     "Nobody had read the report.",
@@ -22,17 +23,23 @@ SENTENCES = [
 ]
 
 
-def document(number: int) -> str:
+def make_document(number: int) -> str:
     """A document of a few sentences; no two numbers give the same one."""
     chosen = [SENTENCES[(number * 3 + i * (number % 5 + 1)) % len(SENTENCES)] for i in range(3 + number % 4)]
     return " ".join(chosen) + f" This was number {number}."
 
 
 @pytest.fixture(scope="session")
+def document():
+    """The document of a number."""
+    return make_document
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     part = find("tokenizers", "wordpiece")
     made = part(part.Config(kind="wordpiece", vocab=300))
-    return made.train(iter([document(n) for n in range(60)] + ["今天天气很好我们去公园散步"]))
+    return made.train(iter([make_document(n) for n in range(60)] + ["今天天气很好。我们去公园散步。"]))
 
 
 @pytest.fixture

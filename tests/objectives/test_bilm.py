@@ -13,14 +13,14 @@ from modeledge.core import Batch, Facts, RecipeError, find, keyed
 V = 25
 
 
-def make(*, negatives=0, memory="none", vocab=V, **backbone):
+def make(*, negatives=0, memory="none", vocab=V, head=None, **backbone):
     torch.manual_seed(0)
     facts = Facts(vocab=vocab, special={"pad": 0}, words=(1, vocab), counts=np.ones(vocab))
     lstm = find("backbones", "lstm")
     settings = {"width": 6, "cell": 8, "embedding": {"kind": "tokens"}} | backbone
     model = lstm(lstm.Config(kind="lstm", **settings), facts)
     part = find("objectives", "bilm")
-    head = {"kind": "sampled_softmax", "negatives": negatives}
+    head = head or {"kind": "sampled_softmax", "negatives": negatives}
     return model, part(part.Config(kind="bilm", memory=memory, head=head), facts, model)
 
 
@@ -28,8 +28,9 @@ def ids_of(b=3, t=8, seed=0, vocab=V):
     return np.random.default_rng(seed).integers(1, vocab, (b, t))
 
 
-def test_each_direction_predicts_its_neighbour_at_every_place_but_the_last():
-    model, objective = make()
+@pytest.mark.parametrize("head", [None, {"kind": "token", "transform": "none"}])  # the second: tied to the token table
+def test_each_direction_predicts_its_neighbour_at_every_place_but_the_last(head):
+    model, objective = make(head=head)
     ids = ids_of()
     found = objective(model, Batch(ids=ids).tensors())
     forward, backward = model(Batch(ids=torch.from_numpy(ids))).states.chunk(2, -1)

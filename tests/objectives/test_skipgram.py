@@ -79,15 +79,6 @@ def test_knowing_nothing_costs_what_the_baseline_says(kind):
     assert math.isclose(found.mean().item(), objective.baselines(objective.facts)["uniform"], rel_tol=5e-3)
 
 
-def test_a_word_alone_is_no_target_of_cbow_and_gives_no_nan():
-    backbone, objective = make("cbow")
-    batch = objective.view(Batch(ids=np.array([[7], [8]]), reach=np.array([[3], [2]])), keyed(0))
-    found = objective(backbone, batch.tensors())["cbow"]
-    found.total.backward()
-    assert found.total == 0 and found.count == 0 and objective.counts(batch) == {"cbow": 0}
-    assert (backbone.embed.weight.grad == 0).all()
-
-
 @pytest.mark.parametrize("optim", ["sgd", "adagrad"])
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
 def test_a_step_moves_one_input_row_a_word_and_one_output_row_a_true_or_noise_word(kind, optim):

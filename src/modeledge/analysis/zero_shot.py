@@ -10,14 +10,34 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from modeledge.core import InputError
+from modeledge.analysis._collect import still
+from modeledge.core import Batch, Facts, InputError
+from modeledge.data.sources._forms import frame_texts
+from modeledge.data.sources._rows import Rows
 
 TextEmbed = Callable[[Sequence[str]], Tensor]
 """From texts to one vector each: n d."""
 
 TEMPLATES = ("a photo of a {}.",)
+
+
+def text_embedder(
+    model: nn.Module, embed: Callable[[Batch], Tensor], facts: Facts, *, length: int
+) -> Callable[[Sequence[str]], Tensor]:
+    """An embedder of texts, framed as the rows a dual model was trained on (`data.<name>.length` tokens).
+
+    embed: from a batch with `ids` to a vector a row; `model` is held still while it runs."""
+
+    def vectors(texts: Sequence[str]) -> Tensor:
+        ids = facts.tokenizer.encode_batch(texts)
+        rows = Rows([frame_texts(facts.tokenizer, [one], length)[0] for one in ids], {"ids": facts.pad})
+        batch = rows.pad(np.arange(len(rows)), length).tensors(next(model.parameters()).device)
+        with still(model):
+            return embed(batch).float().cpu()
+
+    return vectors
 
 
 class Remembered:

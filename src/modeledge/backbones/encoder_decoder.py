@@ -79,4 +79,4 @@ class EncoderDecoder(nn.Module, Part):
         rule = both(causal, document(batch["decoder_doc"])) if "decoder_doc" in batch else causal
         start = 0 if cache is None else cache.length
         seen = see(rule, *ids.shape, device=ids.device, start=start)
-        return self.decoder.run(Batch(ids=ids), seen, keep, cache, Across(source=states, mask=mask))
+        return self.decoder.run(Batch(ids=ids), seen, keep, cache, Across(mask=mask, keep=keep, source=states))

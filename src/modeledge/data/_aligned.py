@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modeledge.core import DataError
-from modeledge.data._chinese import segmenter
 from modeledge.data._encode import Encoder, content_hash
 from modeledge.data._job import Job, batches, ordered_map
 from modeledge.data._pixels import Unusable, image_bytes, picture_size, to_pixels
@@ -92,8 +91,6 @@ def start(encoder: RowEncoder) -> None:
     """Begin a process."""
     global _encoder
     _encoder = encoder
-    if encoder.text is not None and encoder.text.segment:
-        segmenter()
 
 
 def work(rows: Sequence[tuple[bytes | None, list[str]]]) -> Made:

@@ -8,6 +8,7 @@ import logging
 import re
 import warnings
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -21,29 +22,25 @@ def has_chinese(text: str) -> bool:
     return not text.isascii() and _ANY.search(text) is not None
 
 
+def segmenter_name() -> str | None:
+    """Name and version of the segmenter, None where jieba is not installed."""
+    try:
+        return f"jieba {version('jieba')}"
+    except PackageNotFoundError:
+        return None
+
+
 @cache
 def segmenter() -> Any:
-    """jieba's segmenter, its dictionary read from the package itself; None if jieba is not installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import jieba
-    except ImportError:
-        return None
+    """jieba's segmenter, its dictionary read from the package itself (about a second, once a process)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import jieba
     jieba.setLogLevel(logging.WARNING)
     made = jieba.Tokenizer()
     made.FREQ, made.total = made.gen_pfdict(made.get_dict_file())  # not from a cache file in a shared folder
     made.initialized = True
     return made
-
-
-def segmenter_name() -> str | None:
-    """What to write into a store: name and version of the segmenter."""
-    if segmenter() is None:
-        return None
-    import jieba
-
-    return f"jieba {jieba.__version__}"
 
 
 def chinese_starts(text: str, spans: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from modeledge.data._chinese import chinese_starts, has_chinese, segmenter
+from modeledge.data._chinese import chinese_starts, has_chinese
 from modeledge.data._near import Signatures, signatures
 from modeledge.data._split import split_sentences
 
@@ -95,12 +94,9 @@ _encoder: Encoder | None = None
 
 
 def start(encoder: Encoder) -> None:
-    """Begin a process: one thread each, since there are several of us."""
+    """Begin a process."""
     global _encoder
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encoder = encoder
-    if encoder.segment:
-        segmenter()
 
 
 def work(texts: Sequence[str]) -> Chunk:

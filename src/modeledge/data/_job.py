@@ -118,7 +118,7 @@ def ordered_map(
         return
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=start, initargs=(argument,))
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(start, argument))
 
     def mapped(items: Iterator[Any]) -> Iterator[Any]:
         waiting: deque[Future[Any]] = deque()
@@ -138,6 +138,12 @@ def ordered_map(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(start: Callable[..., None], argument: Any) -> None:
+    """Begin a process with one thread, since there are several of us."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    start(argument)
 
 
 def batches(records: Iterator[Record], size_of: Callable[[Record], int], most: int) -> Iterator[list[Record]]:

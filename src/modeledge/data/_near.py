@@ -44,7 +44,7 @@ def signatures(ids: Int[np.ndarray, " t"], lengths: Int[np.ndarray, " n"]) -> Si
         bins = np.full((n, BINS), _EMPTY)
         at = document[take] * BINS + (whole[take] >> np.uint64(59)).astype(np.int64)
         np.minimum.at(bins.reshape(-1), at, (whole[take] & np.uint64(0xFFFFFFFE)).astype(np.uint32))
-        bands = bins.reshape(n, BANDS, -1).astype(np.uint64)
+        bands = bins.reshape(n, BANDS, BINS // BANDS).astype(np.uint64)
         keys = np.zeros((n, BANDS), np.uint64)
         for step in range(bands.shape[2]):
             keys = _mix(keys * np.uint64(0x100000001B3) + bands[:, :, step])

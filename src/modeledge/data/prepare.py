@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from modeledge.core import InputError, PartConfig, build, unknown
 from modeledge.data._aligned import TEXT_COLUMNS, RowEncoder, RowsWriter, first_size, write_rows
-from modeledge.data._chinese import segmenter, segmenter_name
+from modeledge.data._chinese import segmenter_name
 from modeledge.data._encode import Encoder
 from modeledge.data._job import REJECTS, Job, Progress, Summary, names_of
 from modeledge.data._text import TextWriter, train_tokenizer, write_text
@@ -84,6 +84,11 @@ class Plan:
         return [self.text, *([second] if second else [])]
 
     @property
+    def segments(self) -> bool:
+        """Whether Chinese words are told by a segmenter."""
+        return self.words == "auto" and segmenter_name() is not None
+
+    @property
     def labelled(self) -> str | None:
         """The column of labels that is read."""
         return self.label if self.kind in ("table", "images") else None
@@ -145,12 +150,12 @@ def _meta(plan: Plan, jobs: list[Job], tokenizer: Any, summary: Summary, more: d
     told: dict[str, Any] = {"kind": plan.kind, "counts": summary.counts}
     if tokenizer is not None:
         told |= {"tokenizer": tokenizer.kind, "fingerprint": tokenizer.fingerprint, "vocab": tokenizer.vocab}
-        told["segmenter"] = segmenter_name() if plan.words == "auto" else None
+        told["segmenter"] = segmenter_name() if plan.segments else None
     return told | {"sources": [part for job in jobs for part in job.sources()]}
 
 
 def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
-    encoder = Encoder(tokenizer, segment=plan.words == "auto" and segmenter() is not None)
+    encoder = Encoder(tokenizer, segment=plan.segments)
     made = TextWriter(writer, encoder, fraction=plan.fraction, near=plan.near)
     for nth, job in enumerate(jobs):
         processes = job.processes(plan.processes)
@@ -166,8 +171,7 @@ def _aligned(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, s
     image = plan.image if plan.kind in ("images", "pairs") else None
     size = plan.size or (first_size(jobs[0], plan.image) if image else None)
     jobs[0].tally.clear()
-    segment = plan.words == "auto" and tokenizer is not None and segmenter() is not None
-    encoder = RowEncoder(tokenizer, size=size if image else None, segment=segment)
+    encoder = RowEncoder(tokenizer, size=size if image else None, segment=plan.segments)
     made = RowsWriter(writer, encoder, TEXT_COLUMNS[: len(plan.texts)], fraction=plan.fraction)
     for nth, job in enumerate(jobs):
         processes = job.processes(plan.processes)

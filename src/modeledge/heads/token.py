@@ -55,13 +55,8 @@ class TokenHead(nn.Module, Part):
 
     def forward(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m v"]:
         """Unnormalised log-probabilities of the tokens."""
-        return F.linear(self.features(states), self.table(), self.bias)
-
-    def features(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m e"]:
-        """What is multiplied with the table; with `table` and `bias` for losses that never hold all the scores."""
-        if self.dense is not None:
-            return self.scale * self.norm(self.activate(self.dense(states)))
-        return self.scale * states
+        x = states if self.dense is None else self.norm(self.activate(self.dense(states)))
+        return F.linear(self.scale * x, self.table(), self.bias)
 
     def table(self) -> Float[Tensor, "v e"]:
         """The decoder's matrix."""

@@ -103,7 +103,7 @@ def export(
         try:
             return _export(port_of(name, where="--type"), tree, state, facts)
         except InputError as error:
-            reasons.append(str(error).replace("\n", " "))
+            reasons.append(" ".join(str(error).split()))
     raise InputError("no Hugging Face model type can express this model\n  " + "\n  ".join(reasons))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from modeledge.core import Batch, Facts, Output, PartConfig, Slot, build, part
+from modeledge.core import Batch, Facts, Output, PartConfig, RecipeError, Slot, build, part
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.visibility import Seen, see
 from modeledge.visibility.around import around
@@ -28,6 +28,8 @@ class WordContext(Objective):
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)
+        if config.head.kind != "negative_sampling":
+            raise RecipeError(f"objective {self.losses[0]}: head: needs negative_sampling, found {config.head.kind!r}")
         self.head = build("heads", config.head, facts, backbone)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:

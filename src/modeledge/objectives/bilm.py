@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
+from modeledge.losses.cross_entropy import chunked_cross_entropy
 from modeledge.objectives import Objective, Rule, entropy
 from modeledge.objectives._memory import Memory
 from modeledge.visibility.full import full
@@ -102,9 +104,14 @@ class BidirectionalLM(Objective):
         before, after = out.states.chunk(2, -1)
         asked = ((before[:, :-1], ids[:, 1:]), (after[:, 1:], ids[:, :-1]))
         return {
-            name: self.head.loss(states.flatten(0, 1), labels.where(pairs, IGNORE).flatten())
+            name: self.cross_entropy(states.flatten(0, 1), labels.where(pairs, IGNORE).flatten())
             for name, (states, labels) in zip(self.losses, asked, strict=True)
         }
+
+    def cross_entropy(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"]) -> Sum:
+        """The head's own loss if it has one (against a sample), else the full one."""
+        own = getattr(self.head, "loss", None)
+        return own(states, labels) if own else chunked_cross_entropy(states, labels, self.head)
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         known = entropy(facts.counts)

@@ -20,7 +20,6 @@ from modeledge.losses.contrastive import Targets, spread, symmetric_info_nce
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.objectives._gather import gather
 from modeledge.objectives._show import Show, show
-from modeledge.objectives._task import trim
 from modeledge.visibility import Seen, see
 from modeledge.visibility.causal import causal
 from modeledge.visibility.full import full
@@ -57,7 +56,12 @@ class Contrast(Objective):
         return {self.losses[0]: float(batch.size)}
 
     def finish(self, batch: Batch) -> Batch:
-        return trim(batch)
+        """Without the columns of the text that are padding in every row, down to a multiple of 8."""
+        if "valid" not in batch:
+            return batch
+        used = int(np.flatnonzero(batch.valid.any(0))[-1]) + 1
+        text = [k for k in ("ids", "valid", "special", "word_starts") if k in batch]
+        return batch.but(**{k: batch[k][:, : -(-used // 8) * 8] for k in text})
 
     def visible(self, batch: Batch) -> Rule:
         """Of the text. Causal text is pooled at its end, so that what follows needs no mask."""
@@ -115,7 +119,8 @@ class Contrast(Objective):
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         vectors = unit(out)
-        scores = vectors["image"] @ vectors["text"].T
+        with torch.autocast(self.log_scale.device.type, enabled=False):  # half-precision cosines are full of ties
+            scores = vectors["image"] @ vectors["text"].T
         own = torch.arange(len(scores), device=scores.device)
         n = torch.tensor(len(scores), device=scores.device)
         return {

@@ -1,0 +1,201 @@
+"""Permutation language modelling: the last tokens of a random order, each from those before it in the order.
+
+Source: XLNet, arXiv:1906.08237 §2.2-2.5 and the released data builder. Tokens are not replaced: a query stream that
+does not know its own token reads a content stream that does. Rows of parallel streams remember the row before
+(memory). Not here: reading half of the streams backwards (the released bi_data)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from modeledge.backbones.two_stream import Query
+from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
+from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.objectives import Objective, Rule, entropy, own_document
+from modeledge.objectives._memory import Memory, Remembered
+from modeledge.views.arrange.append import append_pair
+from modeledge.views.arrange.pack import pack
+from modeledge.views.corrupt.mask import budget
+from modeledge.views.corrupt.permute import choose_spans, factorise
+from modeledge.visibility import both, see
+from modeledge.visibility.memory import after_memory
+from modeledge.visibility.permutation import content, query
+
+
+class PermutationLM(Objective):
+    """Needs a two-stream backbone."""
+
+    class Config(Objective.Config):
+        """rate: share of the tokens to predict (1/K of the paper); reuse: share of a row, its beginning, that later
+        rows may remember; it has an order of its own and knows nothing of the rest; memory: how many tokens a row
+        remembers; layout: what follows the reused part, the text itself or a pair of segments [A sep B sep cls]."""
+
+        rate: float = Field(1 / 6, gt=0, lt=1)
+        reuse: float = Field(1.0, gt=0, le=1)
+        memory: int = Field(0, ge=0)
+        layout: Literal["text", "pair"] = "text"
+        head: Annotated[PartConfig, Slot("heads")] = part("token", transform="none")
+
+    config: Config
+
+    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+        super().__init__(config, facts, backbone)
+        if getattr(backbone.config, "kind", "") != "two_stream":
+            raise RecipeError(f"objective {self.losses[0]}: needs backbone.kind: two_stream, found"
+                              f" {getattr(backbone.config, 'kind', '')!r}")  # fmt: skip
+        if config.layout == "pair" and config.reuse == 1:
+            raise RecipeError(f"objective {self.losses[0]}: layout: pair needs a `reuse` below 1 to make room")
+        self.head = build("heads", config.head, facts, backbone)
+        self.is_special = facts.is_special()
+        self.memory: Memory | None = None
+        self.held_out: Memory | None = None
+        self.sizes = (backbone.config.layers, config.memory, backbone.width)
+
+    def prepare(self, rows: int) -> None:
+        if self.config.memory:
+            layers, length, width = self.sizes
+            self.memory = Memory(rows, layers, length, width, saved=True)
+            self.held_out = Memory(rows, layers, length, width, saved=False)
+
+    # ---- the view ----
+
+    def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        cfg, special = self.config, self.facts.special
+        if cfg.memory and "fresh" not in batch:
+            raise RecipeError(f"objective {self.losses[0]}: memory needs rows that follow each other; use data: stream")
+        if cfg.layout == "pair" and "doc" in batch:
+            raise RecipeError(f"objective {self.losses[0]}: layout: pair cannot keep documents apart; isolate: false")
+        functional = batch.special if "special" in batch else self.is_special[batch.ids]
+        if cfg.layout == "pair":
+            made = append_pair(batch.ids, rng, kept=self.kept(batch), sep=special["sep"], cls=special["cls"])
+            functional = self.is_special[made.ids]
+            batch = batch.but(ids=made.ids, segments=made.segments, special=functional, word_starts=None)
+        maskable = ~functional & batch.valid if "valid" in batch else ~functional
+        predicted = self.choose(batch, maskable, rng)
+        rank = factorise(predicted, maskable & ~predicted, rng, block=self.kept(batch))
+        at, labels = gather_places(predicted, batch.ids)
+        place = np.arange(batch.size)
+        return batch.but(predicted=predicted, rank=rank, query_at=at, labels=labels, place=place)
+
+    def choose(self, batch: Batch, maskable: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Which tokens are predicted: bool b t; the share is kept in each stretch of a row."""
+        t = maskable.shape[1]
+        size = self.kept(batch)
+        parts = []
+        for begin in range(0, t, size):
+            here = slice(begin, begin + size)
+            words = batch.word_starts[:, here] if "word_starts" in batch else None
+            wanted = budget(maskable[:, here], rate=self.config.rate)
+            parts.append(choose_spans(maskable[:, here], rng, wanted=wanted, word_starts=words))
+        return np.concatenate(parts, axis=1)
+
+    def kept(self, batch: Batch) -> int:
+        """How many tokens of a row later rows may remember; also the length of a stretch with an order of its own."""
+        return max(1, round(self.config.reuse * batch.ids.shape[1]))
+
+    def finish(self, batch: Batch) -> Batch:
+        return batch
+
+    # ---- who sees whom ----
+
+    def visible(self, batch: Batch) -> Rule:
+        return own_document(batch, content(batch.rank, batch.predicted))
+
+    def asked(self, batch: Batch) -> Rule:
+        """What the query stream sees, by places in the row."""
+        return own_document(batch, query(batch.rank, batch.predicted))
+
+    def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
+        (b, t), at, device = batch.ids.shape, batch.query_at, batch.ids.device
+        of_place = self.asked(batch)
+
+        def asks(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            return of_place(b, h, at[b, q], k)
+
+        before = self._before(batch)
+        if before is None:
+            seen, looks = self.visible(batch), asks
+        else:
+            past = self.config.memory
+            seen = both(after_memory(past, self.visible(batch)), remembers(batch, before, past))
+            looks = both(after_memory(past, asks), remembers(batch, before, past, at=at))
+            t += past
+            options["memory"] = before.states
+        asked = Query(at, see(looks, b, at.shape[1], t, device=device))
+        return backbone(batch, see(seen, b, batch.ids.shape[1], t, device=device), query=asked, **options)
+
+    # ---- memory ----
+
+    def _store(self) -> Memory | None:
+        return self.memory if self.training else self.held_out
+
+    def _before(self, batch: Batch) -> Remembered | None:
+        store = self._store()
+        return None if store is None else store.read(batch.place, batch.fresh)
+
+    def forward(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:
+        store = self._store()
+        if store is not None and not self.training:
+            store.settle()  # held-out rows follow each other without steps
+        out = self.run(backbone, batch)
+        if store is not None:
+            self._remember(store, out, batch)
+        return self.loss(out, batch)
+
+    def _remember(self, store: Memory, out: Output, batch: Batch) -> None:
+        kept = self.kept(batch)
+        new = torch.stack([x[:, :kept].detach() for x in out.memory], dim=1)  # type: ignore[union-attr]
+        since = torch.full_like(batch.place, kept)
+        if "doc" in batch:  # only what belongs to the document that goes on
+            doc, ended = batch.doc[:, :kept], batch.special[:, kept - 1]
+            since = (doc == doc[:, -1:]).sum(dim=1) * ~ended
+        store.note(batch.place, store.read(batch.place, batch.fresh), new, since)
+
+    def after_step(self, step: int) -> None:
+        if self.memory is not None:
+            self.memory.settle()
+
+    # ---- loss ----
+
+    def scores(self, out: Output) -> Tensor:
+        """A score for each token of the vocabulary at each place of the query stream."""
+        return self.head(out.query_states.flatten(0, 1))  # type: ignore[union-attr]
+
+    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
+        return {self.losses[0]: cross_entropy(self.scores(out), batch.labels.flatten())}
+
+    def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
+        labels = batch.labels.flatten()
+        return {"accuracy": Sum(accuracy(self.scores(out), labels), (labels >= 0).sum())}
+
+    def baselines(self, facts: Facts) -> dict[str, float]:
+        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
+        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+
+
+def gather_places(predicted: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the predicted tokens, b m, and the tokens there; rows with fewer are filled with place 0 and IGNORE."""
+    places = pack(np.broadcast_to(np.arange(ids.shape[1]), ids.shape), predicted, pad=0, multiple=8)
+    tokens = np.take_along_axis(ids, places.ids, axis=1)
+    return places.ids, np.where(places.valid, tokens, np.int64(IGNORE))
+
+
+def remembers(batch: Batch, before: Remembered, past: int, *, at: Tensor | None = None) -> Rule:
+    """Of `past` remembered places those that count, in packed rows only for the document that goes on; all of the row.
+
+    at: places of the queries, if they are not 0, 1, ..."""
+    first = past - before.filled
+
+    def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        counts = k >= first[b]
+        if "doc" in batch:
+            counts = counts & (batch.doc[b, q if at is None else at[b, q]] == 0)
+        return (k >= past) | counts
+
+    return allowed

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeledge.core import Batch, DataError, InputError, find, keyed
+from modeledge.core import Batch, DataError, InputError, build, keyed
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources.table import LabelledTable
+from modeledge.data.store import Store
 from modeledge.data.tables import open_data
 from modeledge.engine.device import choose_device, choose_precision, compute_in
 from modeledge.objectives import Objective
@@ -23,7 +24,7 @@ from modeledge.run.job import Done
 from modeledge.run.keep import Loaded, load_model
 from modeledge.run.model import Model
 from modeledge.run.search import Beam, Greedy, Sample
-from modeledge.run.tasks import TASKS, Answers, Kind, known_columns
+from modeledge.run.tasks import ROLES, TASKS, Answers, Kind, known_columns
 
 How = Greedy | Sample | Beam
 GREEDY = Greedy()
@@ -68,24 +69,33 @@ def task_of(model: Model) -> tuple[str, str]:
     )
 
 
-def table_of(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> LabelledTable:
-    """Rows of a table in the form the model was taught, its classes numbered as then."""
-    task, name = task_of(loaded.model)
-    config = loaded.recipe.data[loaded.model.objectives[name].config.on or next(iter(loaded.recipe.data))]  # type: ignore
-    given = known_columns(task, {**_columns(config), **(columns or {})})
+def data_of(loaded: Loaded) -> Any:
+    """The settings of the data a model was taught with. Raises InputError for a model that was not."""
+    objective: Any = loaded.model.objectives[task_of(loaded.model)[1]]
+    return loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
+
+
+def rows_for(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
+    config = data_of(loaded)
+    if config.kind != "table":
+        return build("data.sources", config, store, loaded.facts, "train")
+    known = {k: v for k in ROLES if (v := getattr(config, k))}
+    given = known_columns(task_of(loaded.model)[0], known | (columns or {}))
     keys = config.model_dump() | given | {"limit": None} | changes
-    return LabelledTable(find("data.sources", "table").Config.model_validate(keys), store, loaded.facts, "train")
+    return LabelledTable(LabelledTable.Config.model_validate(keys), store, loaded.facts, "train")
 
 
-def _columns(config: Any) -> dict[str, Any]:
-    return {k: v for k in ("text", "second", "label", "choices") if (v := getattr(config, k))}
+def held_out(store: Any) -> Any:
+    """What is judged on: the rows of a table, of a store the part that was held out if there is one."""
+    return store.valid if isinstance(store, Store) and store.valid is not None else store
 
 
 @torch.no_grad()
 def outputs(
     model: Model,
     objective: Objective,
-    source: LabelledTable,
+    source: Any,
     *,
     device: torch.device,
     precision: str,
@@ -94,8 +104,9 @@ def outputs(
 ) -> list[np.ndarray]:
     """What the model says of each row of the source, in its order; rows of like length share a pass."""
     model.to(device).eval()
-    sizes = source.table.sizes.reshape(len(source), -1).max(1)
-    order = np.argsort(-sizes, kind="stable")
+    order = np.arange(len(source))
+    if isinstance(source, LabelledTable):
+        order = np.argsort(-source.table.sizes.reshape(len(source), -1).max(1), kind="stable")
     found: list[np.ndarray] = [np.zeros(0)] * len(source)
     for first in range(0, len(source), ROWS):
         index = order[first : first + ROWS]
@@ -124,7 +135,7 @@ def write(model: Model, objective: Objective, batch: Batch, *, device: torch.dev
     return generate(model.backbone, objective, Batch(fields).tensors(device), how, limit=limit, rng=rng)
 
 
-def answers(loaded: Loaded | Done, source: LabelledTable, *, device: str = "auto", how: How = GREEDY) -> Answers:
+def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> Answers:
     """One answer a record of the source."""
     model = loaded.model
     task, name = task_of(model)
@@ -137,7 +148,7 @@ def answers(loaded: Loaded | Done, source: LabelledTable, *, device: str = "auto
     return TASKS[task].read(raw, source)
 
 
-def judge(loaded: Loaded | Done, source: LabelledTable, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:
+def judge(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:
     """How good the answers to a source are."""
     kind: Kind = TASKS[task_of(loaded.model)[0]]
     return kind.judge(answers(loaded, source, device=device, how=how), source)
@@ -157,12 +168,11 @@ def predict(
     A text is a string, a pair, or a dict with the columns the model was taught with. Labels are not needed.
     Raises InputError for a model that was not taught a task and for rows that lack what it reads."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
-    _, name = task_of(loaded.model)
-    config: Any = loaded.recipe.data[loaded.model.objectives[name].config.on or next(iter(loaded.recipe.data))]  # type: ignore
+    config = data_of(loaded)
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
     store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])
-    source = table_of(loaded, store, columns=columns, target="none")
+    source = rows_for(loaded, held_out(store), columns=columns, target="none")
     return answers(loaded, source, device=device, how=how)
 
 
@@ -190,4 +200,5 @@ def evaluate_model(
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     task, _ = task_of(loaded.model)
     scored = {"target": "number"} if task == "embed" and columns and "label" in columns else {}
-    return judge(loaded, table_of(loaded, open_data(data), columns=columns, **scored), device=device, how=how)
+    source = rows_for(loaded, held_out(open_data(data)), columns=columns, **scored)
+    return judge(loaded, source, device=device, how=how)

@@ -47,9 +47,15 @@ ROLES = ("text", "second", "label", "choices")
 # -- reading: one dict a record of the table -----------------------------------------------------------------------
 
 
-def read_classes(raw: list[np.ndarray], source: LabelledTable) -> Answers:
+def class_names(source: Any) -> list[str]:
+    """The classes, also of rows without labels."""
+    return list(getattr(source.config, "labels", None) or source.labels)
+
+
+def read_classes(raw: list[np.ndarray], source: Any) -> Answers:
     """The likeliest class and its probability."""
-    return [{"label": source.labels[int(p.argmax())], "probability": float(p.max())} for p in raw]
+    names = class_names(source)
+    return [{"label": names[int(p.argmax())], "probability": float(p.max())} for p in raw]
 
 
 def read_numbers(raw: list[np.ndarray], source: LabelledTable) -> Answers:
@@ -59,14 +65,15 @@ def read_numbers(raw: list[np.ndarray], source: LabelledTable) -> Answers:
 
 def read_tags(raw: list[np.ndarray], source: LabelledTable) -> Answers:
     """A tag for every word; words that the row has no room for are O, or the first tag where there is no O."""
-    filler = "O" if "O" in source.labels else source.labels[0]
+    names = class_names(source)
+    filler = "O" if "O" in names else names[0]
     found = []
     for tags, begin, size, record in zip(raw, source.table.begins, source.table.sizes, source.records, strict=True):
         said = [filler] * len(record.value[source.config.text])
         words = source.table.fields["words"][begin : begin + size]
         first = np.flatnonzero((words >= 0) & np.append(True, words[1:] != words[:-1]))
         for place in first:
-            said[words[place]] = source.labels[int(tags[place])]
+            said[words[place]] = names[int(tags[place])]
         found.append({"tags": said})
     return found
 
@@ -115,10 +122,11 @@ def read_texts(raw: list[np.ndarray], source: LabelledTable) -> Answers:
 # -- judging -------------------------------------------------------------------------------------------------------
 
 
-def judge_classes(answers: Answers, source: LabelledTable) -> dict[str, float]:
+def judge_classes(answers: Answers, source: Any) -> dict[str, float]:
     """Accuracy, macro F1, Matthews correlation."""
-    said = np.array([source.numbers[a["label"]] for a in answers])
-    return classification(said, _gold(source), classes=len(source.labels))
+    number = {name: i for i, name in enumerate(class_names(source))}
+    said = np.array([number[a["label"]] for a in answers])
+    return classification(said, _gold(source), classes=len(number))
 
 
 def judge_numbers(answers: Answers, source: LabelledTable) -> dict[str, float]:
@@ -166,9 +174,8 @@ def judge_texts(answers: Answers, source: LabelledTable) -> dict[str, float]:
     return bleu(said, references) | rouge(said, references) | {"exact_match": matches(said, references)}
 
 
-def _gold(source: LabelledTable) -> np.ndarray:
-    assert source.label is not None
-    return source.label
+def _gold(source: Any) -> np.ndarray:
+    return np.asarray(source.label if isinstance(source, LabelledTable) else source.store["label"])
 
 
 TASKS: dict[str, Kind] = {
@@ -180,6 +187,7 @@ TASKS: dict[str, Kind] = {
     "embed": Kind(
         "embed", "separate", "spearman", read_vectors, judge_vectors, target="number", needs=("text", "second")
     ),
+    "image_label": Kind("image_label", "", "accuracy", read_classes, judge_classes, needs=()),
     "text_to_text": Kind("seq2seq", "generate", "rougeL", read_texts, judge_texts),
 }
 

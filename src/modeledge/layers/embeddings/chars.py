@@ -23,6 +23,8 @@ ROWS = 262
 
 
 class Characters(Embedding):
+    """words: the characters of every word of the vocabulary, v c, from the tokenizer; None without one."""
+
     words: Tensor | None
 
     class Config(PartConfig):
