@@ -172,8 +172,8 @@ def make_typos(seed: int = 0) -> list[tuple[str, str, str]]:
     while len(found) < TYPOS:
         key, word, what = rng.choice(words)
         wrong = slip(word, rng)
-        if wrong in taken or len(word) < 3 or wrong == word:
-            continue
+        if wrong in taken or len(word) < 3 or any(near(wrong, other) for other in taken - {word}):
+            continue  # a slip that makes another word, or could be one of another word
         found.append((f"{key}={wrong}" if what else f"{key[: -len(word)]}{wrong}=1", wrong, word))
     return found
 
@@ -191,6 +191,15 @@ def slip(word: str, rng: random.Random) -> str:
         + (word[at] if kind == "double" else rng.choice("aeiklnorst"))
         + word[at + 1 + (kind == "beside") :]
     )
+
+
+def near(one: str, other: str) -> bool:
+    """Whether one slip leads from one word to the other."""
+    letters = "abcdefghijklmnopqrstuvwxyz_"
+    cuts = [(one[:i], one[i:]) for i in range(len(one) + 1)]
+    edits = {a + b[1:] for a, b in cuts} | {a + b[1:2] + b[:1] + b[2:] for a, b in cuts}
+    edits |= {a + c + b[skip:] for a, b in cuts for c in letters for skip in (0, 1)}
+    return other in edits
 
 
 def answered(override: str, wrong: str, right: str) -> bool:
@@ -238,7 +247,8 @@ def lengths(folder: Path) -> Row:
         lines = path.read_text().splitlines()
         sizes[name] = sum(1 for line in lines if line.strip() and not line.lstrip().startswith("#"))
     longest = max(sizes, key=lambda name: sizes[name])
-    told = f"roberta {sizes['roberta']}; median {sorted(sizes.values())[len(sizes) // 2]}, longest {longest} {sizes[longest]}"
+    median = sorted(sizes.values())[len(sizes) // 2]
+    told = f"roberta {sizes['roberta']}; median {median}, longest {longest} {sizes[longest]}"
     return Row("lines of a recipe", "roberta 15", told, sizes["roberta"] <= 15)
 
 

@@ -51,7 +51,9 @@ def test_the_decoder_does_not_see_ahead():
 
 def test_padding_of_the_encoder_reaches_no_state():
     model, batch = make(), tokens()
-    longer = batch.but(ids=torch.cat([batch.ids, torch.randint(0, 31, (2, 3))], 1), valid=torch.arange(12).expand(2, -1) < 9)
+    longer = batch.but(
+        ids=torch.cat([batch.ids, torch.randint(0, 31, (2, 3))], 1), valid=torch.arange(12).expand(2, -1) < 9
+    )
     padded, alone = run(model, longer, valid(longer.valid)), run(model, batch)
     torch.testing.assert_close(padded.states, alone.states, atol=1e-10, rtol=0)
     torch.testing.assert_close(padded.encoder_states[:, :9], alone.encoder_states, atol=1e-10, rtol=0)
@@ -125,7 +127,10 @@ def test_a_post_norm_decoder_layer_equals_that_of_torch():
         ffn={"kind": "mlp", "activation": "relu"},
         layers=1,
     )
-    block, theirs = model.decoder.blocks[0], torch.nn.TransformerDecoderLayer(16, 4, 64, batch_first=True).eval().double()
+    block, theirs = (
+        model.decoder.blocks[0],
+        torch.nn.TransformerDecoderLayer(16, 4, 64, batch_first=True).eval().double(),
+    )
     with torch.no_grad():
         for ours, name in ((block.attention, "self_attn"), (block.cross, "multihead_attn")):
             into = theirs.get_submodule(name)

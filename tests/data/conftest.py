@@ -10,7 +10,6 @@ import pytest
 
 from modeledge.core import find
 
-
 SENTENCES = [
     "The committee met again on Tuesday.",
     "Nobody had read the report.",

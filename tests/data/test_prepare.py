@@ -41,15 +41,17 @@ def test_tokens_are_those_of_each_document_encoded_whole(document, write, tokeni
     found = documents_of(store, tokenizer) + documents_of(store.valid, tokenizer)
     assert sorted(found) == sorted(whole)
     assert (summary.rows, summary.valid_rows) == (store.rows, store.valid.rows) and 8 <= store.valid.rows <= 34
-    train = [d for d in map(tokenizer.decode, tokenizer.encode_batch(documents)) if d in set(documents_of(store, tokenizer))]
+    train = [
+        d for d in map(tokenizer.decode, tokenizer.encode_batch(documents)) if d in set(documents_of(store, tokenizer))
+    ]
     assert documents_of(store, tokenizer) == train  # in their order
     assert (store["frequency"] == np.bincount(store["tokens"], minlength=tokenizer.vocab)).all()
     assert summary.tokens == len(store["tokens"]) and store["tokens"].dtype == np.uint16
 
 
 def test_sentences_and_words_begin_where_they_should(write, tokenizer, tmp_path):
-    prepare(write("a.jsonl", ["The river ran high. Mr. Brown asked why. 今天天气很好。我们去公园散步。"]), out=tmp_path / "s",
-            tokenizer=tokenizer, valid_fraction=0)  # fmt: skip
+    path = write("a.jsonl", ["The river ran high. Mr. Brown asked why. 今天天气很好。我们去公园散步。"])
+    prepare(path, out=tmp_path / "s", tokenizer=tokenizer, valid_fraction=0)
     store = Store.open(tmp_path / "s")
     bounds = [*store["sentences"], len(store["tokens"])]
     told = [tokenizer.decode(store["tokens"][a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
@@ -62,7 +64,7 @@ def test_sentences_and_words_begin_where_they_should(write, tokenizer, tmp_path)
         words[-1] += token.removeprefix("##")
     assert words[:4] == ["the", "river", "ran", "high"]
     assert [w for w in words if w[0] in chinese] == ["今天天气", "很", "好", "。", "我们", "去", "公园", "散步", "。"]
-    prepare(tmp_path / "a.jsonl", out=tmp_path / "plain", tokenizer=tokenizer, valid_fraction=0, words="tokenizer")
+    prepare(path, out=tmp_path / "plain", tokenizer=tokenizer, valid_fraction=0, words="tokenizer")
     plain = Store.open(tmp_path / "plain")
     assert (plain["tokens"] == store["tokens"]).all() and plain["word_starts"].sum() > store["word_starts"].sum()
 
@@ -112,7 +114,10 @@ def test_empty_lines_and_documents_are_counted_and_left_out(document, write, tok
 
 
 def test_given_validation_files_are_held_out_and_nothing_else(document, write, tokenizer, tmp_path):
-    train, held = write("a.jsonl", [document(n) for n in range(40)]), write("b.jsonl", [document(n) for n in range(90, 95)])
+    train, held = (
+        write("a.jsonl", [document(n) for n in range(40)]),
+        write("b.jsonl", [document(n) for n in range(90, 95)]),
+    )
     summary = prepare(train, valid=held, out=tmp_path / "s", tokenizer=tokenizer)
     assert (summary.rows, summary.valid_rows) == (40, 5)
 
@@ -173,7 +178,9 @@ def test_a_document_without_spaces_and_many_empty_lines_pass(tokenizer, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
-def test_a_killed_run_is_completed_by_the_next_with_the_bytes_of_a_clean_one(document, write, tokenizer, tmp_path, seed):
+def test_a_killed_run_is_completed_by_the_next_with_the_bytes_of_a_clean_one(
+    document, write, tokenizer, tmp_path, seed
+):
     path = write("a.jsonl", [document(n) for n in range(4000)])
     tokenizer.save(tmp_path / "t")
     code = (

@@ -25,6 +25,7 @@ def picture(red: int, *, size=(8, 6), mode="RGB", form="PNG") -> bytes:
 
 def bomb(side: int) -> bytes:
     """A PNG of side x side black pixels in a few kilobytes."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -134,7 +135,9 @@ def test_parallel_rows_are_two_texts_with_their_ends(tmp_path, parquet, tokenize
 def test_a_prepared_table_gives_the_rows_of_the_table_itself(tmp_path, parquet, tokenizer):
     from modeledge.data.tables import Table
 
-    path = parquet("a.parquet", text=["the river", "she asked", "a boat"], other=["ran", "why", "it"], label=["b", "a", "b"])
+    path = parquet(
+        "a.parquet", text=["the river", "she asked", "a boat"], other=["ran", "why", "it"], label=["b", "a", "b"]
+    )
     prepare(path, out=tmp_path / "s", kind="table", second="other", tokenizer=tokenizer, valid_fraction=0)
     part = find("data.sources", "table")
     config = part.Config(kind="table", length=12, second="other")
@@ -159,7 +162,9 @@ def test_a_held_out_label_that_training_lacks_is_an_error(tmp_path, parquet, tok
 
 
 def test_two_processes_decode_the_same_pictures(tmp_path, parquet):
-    path = parquet("a.parquet", image=[picture(n % 250, size=(9, 7)) for n in range(150)], label=[n % 3 for n in range(150)])
+    path = parquet(
+        "a.parquet", image=[picture(n % 250, size=(9, 7)) for n in range(150)], label=[n % 3 for n in range(150)]
+    )
     for processes in (1, 2):
         prepare(path, out=tmp_path / f"s{processes}", kind="images", processes=processes)
     one, two = (Store.open(tmp_path / f"s{n}") for n in (1, 2))

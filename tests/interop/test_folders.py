@@ -98,7 +98,9 @@ def test_missing_and_left_over_tensors_are_named(bert):
     tensors = load_file(bert / "model.safetensors")
     tensors["bert.extra.weight"] = tensors.pop("bert.pooler.dense.bias")
     save_file(tensors, bert / "model.safetensors")
-    with pytest.raises(InputError, match=r"missing: bert.pooler.dense.bias \(1 in all\)\n  left over: bert.extra.weight"):
+    with pytest.raises(
+        InputError, match=r"missing: bert.pooler.dense.bias \(1 in all\)\n  left over: bert.extra.weight"
+    ):
         import_folder(bert)
 
 
@@ -196,7 +198,10 @@ def test_a_failed_export_leaves_nothing(tmp_path):
 def test_old_spellings_and_buffers_are_understood():
     model = Model(BERT, [MLM, NSP], facts())
     config, tensors = to_hf(model.tree, model.tensors(), plain(facts()))
-    old = {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in tensors.items()}
+    old = {
+        n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
+        for n, t in tensors.items()
+    }
     old["bert.embeddings.position_ids"] = torch.arange(20)[None]
     old["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
     back = from_hf(config, old).state

@@ -77,7 +77,8 @@ def test_a_part_keeps_its_shape_compiles_whole_and_can_be_saved(room, kind):
 
 @pytest.mark.parametrize("kind", kinds("layers.inits"))
 def test_an_init_draws_every_weight_and_leaves_norms_alone(kind):
-    config = find("backbones", "transformer").Config(kind="transformer", width=12, layers=2, heads=3, init={"kind": kind})
+    sizes = {"width": 12, "layers": 2, "heads": 3}
+    config = find("backbones", "transformer").Config(kind="transformer", init={"kind": kind}, **sizes)
     stack = build("backbones", config, FACTS)
     for name, p in stack.named_parameters():
         if "norm" in name:

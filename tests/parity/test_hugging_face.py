@@ -57,7 +57,8 @@ T5 = {
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 10,
 }
-GPT2 = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31, "bos_token_id": 0, "eos_token_id": 0}
+ENDS = {"bos_token_id": 0, "eos_token_id": 0}
+GPT2 = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31, **ENDS}
 VIT = {**BERT, "image_size": 16, "patch_size": 4}
 XLNET = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "vocab_size": 31}
 RESNET = {"embedding_size": 8, "hidden_sizes": [16, 24], "depths": [2, 1]}

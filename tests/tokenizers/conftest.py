@@ -9,10 +9,11 @@ import pytest
 from modeledge.core import find
 
 WORDS = (
-    "the of and to in was that he his it had with as for her she not at but on be they were which by this from have all "
-    "would said there been when one who their more if no out so up into them some what could time only now then like my "
-    "over man than other even most made after also did many before through down little own day came people never "
-    "unaffable lower newest widest happening running jumped houses opened different naive café"
+    "the of and to in was that he his it had with as for her she not at but on be they were which by this from "
+    "have all would said there been when one who their more if no out so up into them some what could time "
+    "only now then like my over man than other even most made after also did many before through down little "
+    "own day came people never unaffable lower newest widest happening running jumped houses opened different "
+    "naive café "
 ).split()
 CHINESE = "今天天气很好,我们一起去公园散步吧。他在图书馆里读了一本关于历史的书。"
 
@@ -47,7 +48,9 @@ def trained(number: int):
     return part(part.Config(kind=kind, vocab=400, **settings)).train(iter(corpus()))
 
 
-@pytest.fixture(params=range(len(SETTINGS)), ids=lambda n: "-".join([SETTINGS[n][0], *map(str, SETTINGS[n][1].values())]))
+@pytest.fixture(
+    params=range(len(SETTINGS)), ids=lambda n: "-".join([SETTINGS[n][0], *map(str, SETTINGS[n][1].values())])
+)
 def tokenizer(request):
     return trained(request.param)
 

@@ -31,7 +31,7 @@ def test_a_foreign_folder_gives_the_ids_of_transformers(folder, texts):
     assert ours.kind == "folder" and ours.special["cls"] == theirs.cls_token_id
     for text, ids in zip(texts[:20], ours.encode_batch(texts[:20]), strict=True):
         assert ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
-    assert ours.frame(pair=True).segments == (0, 0, 0, 1, 1)
+    assert ours.frame(pair=True).segments == ((0,), (0,), (1,)) and ours.frame(pair=True).texts == (0, 1)
 
 
 def test_truncation_and_padding_in_the_folder_are_switched_off_and_said(folder, texts, caplog):
@@ -61,9 +61,10 @@ def test_the_real_folder_of_minilm_is_read_as_transformers_reads_it():
     folder = next(Path(where.__file__).parent.rglob("tokenizer.json")).parent
     ours, theirs = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
     text = "Transformers don't read [MASK] as naïve people do: 我们 1984."
-    assert ours.encode_batch([text.replace("[MASK] ", "")])[0].tolist() == theirs(
-        text.replace("[MASK] ", ""), add_special_tokens=False
-    )["input_ids"]
+    assert (
+        ours.encode_batch([text.replace("[MASK] ", "")])[0].tolist()
+        == theirs(text.replace("[MASK] ", ""), add_special_tokens=False)["input_ids"]
+    )
     assert ours.special == {"pad": 0, "unk": 100, "cls": 101, "sep": 102, "mask": 103, "bos": 101, "eos": 102}
     assert ours.words == (104, 30522) and np.flatnonzero(ours.continues)[0] > 104
 

@@ -15,7 +15,16 @@ from modeledge.core import DataError, InputError, find, kinds
 from modeledge.tokenizers import load_tokenizer, require_same, role_id
 
 ROOT = Path(__file__).parents[2]
-TRICKY = ["", " ", "Hello, don't worry!", "naïve café 1984", "今天天气很好。", "a\nb\tc", "[MASK] <s> </s> [SEP]", "x" * 500]
+TRICKY = [
+    "",
+    " ",
+    "Hello, don't worry!",
+    "naïve café 1984",
+    "今天天气很好。",
+    "a\nb\tc",
+    "[MASK] <s> </s> [SEP]",
+    "x" * 500,
+]
 
 
 def test_every_kind_is_trained_here_or_tested_on_a_folder():
@@ -43,8 +52,9 @@ def test_the_frame_is_what_transformers_puts_around_texts(tokenizer, tmp_path):
             continue  # the family has no template
         expected = [*frame.before, *one, *([*frame.between, *two] if pair else []), *frame.after]
         assert made["input_ids"] == expected
-        sizes = [len(frame.before), len(one), len(frame.between), len(two) if pair else 0, len(frame.after)]
-        segments = np.repeat(frame.segments, sizes).tolist()
+        before, between, after = frame.segments
+        first, second = [frame.texts[0]] * len(one), [frame.texts[1]] * len(two)
+        segments = [*before, *first, *([*between, *second] if pair else []), *after]
         assert made.get("token_type_ids", segments) == segments
 
 

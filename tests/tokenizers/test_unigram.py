@@ -64,7 +64,9 @@ def test_leaving_out_pieces_is_the_same_as_never_having_had_them(problem):
 
 
 def test_probabilities_sum_to_one_and_characters_are_never_left_out():
-    counts = {f"▁{a}{b}{c}": 1.0 + len(a) for a in ("un", "re", "") for b in ("do", "play", "see") for c in ("ing", "", "s")}
+    counts = {
+        f"▁{a}{b}{c}": 1.0 + len(a) for a in ("un", "re", "") for b in ("do", "play", "see") for c in ("ing", "", "s")
+    }
     found = dict(learn(counts, 40))
     assert set("".join(counts)) <= set(found) and len(found) <= 40
     assert abs(sum(math.exp(s) for s in found.values()) - 1) < 0.1  # those beyond the size are cut off at the end

@@ -60,7 +60,12 @@ def test_a_word_with_a_letter_that_was_never_seen_is_unknown_as_a_whole(make):
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("the of,.!'\t\n [MASK]éÉ\u0301天\u00a0\u2028")), max_size=60))
+@given(
+    st.text(
+        st.one_of(st.characters(codec="utf-8"), st.sampled_from("the of,.!'\t\n [MASK]éÉ\u0301天\u00a0\u2028")),
+        max_size=60,
+    )
+)
 def test_encoding_word_by_word_gives_the_ids_of_the_whole_pipeline(make, text):
     for kind in ("wordpiece", "bpe", "word", "chars"):
         tokenizer = make(kind)

@@ -46,7 +46,7 @@ def make_blocks(config: Any, sizes: Sizes, *, cross: bool) -> nn.ModuleList:
     """The stack's blocks. Layers that share a branch (with its norm) hold the same modules."""
     made: dict[tuple[str, int], Any] = {}
 
-    def once(branch: str, layer: int, make: Callable[[], nn.Module]) -> tuple[nn.Module, Join]:
+    def once(branch: str, layer: int, make: Callable[[], nn.Module]) -> tuple[Any, Join]:
         shared = config.share in ("all", branch)
         key = (branch, layer * config.groups // config.layers if shared else layer)
         if key not in made:

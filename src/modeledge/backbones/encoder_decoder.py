@@ -22,7 +22,7 @@ from modeledge.visibility.document import document
 class EncoderDecoder(nn.Module, Part):
     """Both stacks are made of the same parts and share the token table. `seen` says who sees whom in the encoder.
 
-    Named intermediates: those of the stacks behind `encoder.` and `decoder.`, and `decoder.blocks.3.cross` (b h t s)."""
+    Named intermediates: those of the stacks behind `encoder.` and `decoder.`; `decoder.blocks.3.cross` (b h t s)."""
 
     class Config(Transformer.Config):
         """decoder_layers: default as many as the encoder's. Everything else holds for both stacks."""

@@ -21,7 +21,6 @@ from modeledge.layers.attention import Across, Cache, Context, Keep
 from modeledge.layers.positions import Positions
 from modeledge.visibility import Seen
 
-
 EVERYTHING = Seen()
 
 

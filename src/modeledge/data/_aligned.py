@@ -61,7 +61,7 @@ class RowEncoder:
                 fine[number] = False
                 bad.append((number, str(error)))
         image = np.stack(pixels) if pixels else None
-        hashes = np.array([_row_hash(*rows[i]) for i in np.flatnonzero(fine)], np.uint64)
+        hashes = np.array([_row_hash(*rows[i]) for i in np.flatnonzero(fine).tolist()], np.uint64)
         return Made(np.flatnonzero(fine), image, [_choose(t, fine) for t in texts], hashes, bad)
 
     def _encode(self, texts: list[str]) -> Texts:

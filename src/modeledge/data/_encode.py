@@ -17,7 +17,8 @@ _SLICE = 1 << 17
 
 
 class Chunk(NamedTuple):
-    """Some documents, encoded. Documents and sentences without tokens are left out; `kept` tells which documents remain."""
+    """Some documents, encoded. Documents and sentences without tokens are left out; `kept` tells which documents
+    remain."""
 
     kept: np.ndarray
     tokens: np.ndarray

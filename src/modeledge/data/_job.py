@@ -1,4 +1,5 @@
-"""What the kinds of `prepare` share: records under a policy for bad ones, ordered work in processes, the printed summary."""
+"""What the kinds of `prepare` share: records under a policy for bad ones, ordered work in processes, the printed
+summary."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ class Job:
 
     on_bad: `stop` at the first, or `skip` it into rejects.jsonl of the folder given to `rejecting`."""
 
-    def __init__(self, files: list[Path], wanted: Wanted, *, on_bad: Literal["stop", "skip"], progress: Progress | None):
+    def __init__(
+        self, files: list[Path], wanted: Wanted, *, on_bad: Literal["stop", "skip"], progress: Progress | None
+    ):
         self.files, self.wanted, self.on_bad, self.progress = files, wanted, on_bad, progress
         self.tally: Counter[str] = Counter()
         self.total = max(sum(_size(f) for f in files), 1)

@@ -1,8 +1,8 @@
 """Near-duplicate documents, found in one pass and in fixed memory.
 
-MinHash by one permutation (Li et al., arXiv:1208.1259): the hashes of a document's 5-token shingles fall into 32 bins, each bin
-keeps its smallest; the share of equal bins estimates the Jaccard similarity. Candidates share a band of 4 bins; a document is compared
-with the last 262,144 distinct ones."""
+MinHash by one permutation (Li et al., arXiv:1208.1259): the hashes of a document's 5-token shingles fall into 32 bins,
+each bin keeps its smallest; the share of equal bins estimates the Jaccard similarity. Candidates share a band of 4
+bins; a document is compared with the last 262,144 distinct ones."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class NearDuplicates:
         self.kept = 0
 
     def find(self, made: Signatures, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each new document whether it resembles an earlier one, and its side of the hold-out split: its own (`side`)
-        or that of the document it resembles. Documents that resemble none are remembered."""
+        """For each new document whether it resembles an earlier one, and its side of the hold-out split: its own
+        (`side`) or that of the document it resembles. Documents that resemble none are remembered."""
         n = len(made.bins)
         slot = (made.keys & np.uint64(_SLOTS - 1)).astype(np.int64)
         old = np.where(made.keys > 0, self.slots[np.arange(BANDS), slot], -1)  # n bands
@@ -78,7 +78,7 @@ class NearDuplicates:
         new = np.stack([_first_equal(made.keys[:, band]) for band in range(BANDS)], axis=1)
         earlier = (new < np.arange(n)[:, None]) & (made.keys > 0)
         near_new = self._alike(made.bins[:, None], made.bins[new]) & earlier
-        is_near = near_old.any(1) | near_new.any(1)
+        is_near = np.logical_or(near_old.any(1), near_new.any(1))
         side = side.copy()
         for one in np.flatnonzero(is_near):  # few, and in order, since one may resemble another of this call
             if near_old[one].any():

@@ -1,7 +1,7 @@
 """Where sentences begin in running text, by rule: English and its relatives, and Chinese.
 
-A text is cut into pieces whose concatenation is the text (less outer blanks); the blanks between two sentences go with the second,
-so that byte-level tokens do not change. Not here: words (the tokenizer's pieces, _chinese.py)."""
+A text is cut into pieces whose concatenation is the text (less outer blanks); the blanks between two sentences go with
+the second, so that byte-level tokens do not change. Not here: words (the tokenizer's pieces, _chinese.py)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _NEXT = re.compile(r"\s*[\"'“‘(\[«—-]*(\w*)")
 _ENDED = re.compile(r"[.!?…:;。！？：；…][\"'”’)\]»」』）]*$")
 _CHINESE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
 _SHORT_WORDS = frozenset(
-    "mr mrs ms dr prof rev hon gen col lt capt sgt maj gov sen rep pres st sr jr messrs mme mlle vs etc cf al ed eds vol "
-    "no nos pp fig figs eq sec ch art op inc ltd co corp dept univ jan feb mar apr jun jul aug sep sept oct nov dec "
-    "e.g i.e viz approx est ca ibid".split()
+    "mr mrs ms dr prof rev hon gen col lt capt sgt maj gov sen rep pres st sr jr messrs mme mlle vs etc cf al ed eds "
+    "vol no nos pp fig figs eq sec ch art op inc ltd co corp dept univ jan feb mar apr jun jul aug sep sept oct nov "
+    "dec e.g i.e viz approx est ca ibid".split()
 )
-_STARTERS = frozenset("a an and but he her his i if in it its my on our she so that the then there these they this we what when you".split())
+_STARTERS = frozenset(
+    "a an and but he her his i if in it its my on our she so that the then there these they this we what when "
+    "you".split()
+)
 _WRAPPED = 120  # if no line is longer, a line end alone does not end a sentence
 _MOST = 8192
 

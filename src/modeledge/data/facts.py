@@ -27,7 +27,7 @@ def facts_of(store: Store | None, tokenizer: Any = None, *, labels: dict[str, li
     written = store.meta.get("fingerprint") if store is not None else None
     if written and tokenizer is not None and written != tokenizer.fingerprint:
         raise DataError(
-            f"{store.path}: written with the tokenizer {written[:16]}, but the one given is {tokenizer.fingerprint[:16]}"
-            " (same size does not mean same ids)\n  next: prepare the data again with this tokenizer, or use the store's"
+            f"{store.path}: written with the tokenizer {written[:16]}, the one given is {tokenizer.fingerprint[:16]}"
+            " (same size does not mean same ids)\n  next: prepare the data with this tokenizer, or use the store's"
         )
     return facts

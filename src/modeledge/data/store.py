@@ -96,7 +96,7 @@ class Column:
         """Add rows; they are converted to the column's dtype."""
         values = np.ascontiguousarray(values, self.dtype)
         assert values.shape[1:] == self.shape, (self.file, values.shape, self.shape)
-        self.out.write(memoryview(values).cast("B") if values.size else b"")
+        self.out.write(values.data)  # type: ignore[arg-type]
         self.rows += len(values)
 
     def close(self) -> dict[str, Any]:
@@ -219,7 +219,9 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or not isinstance(meta.get("format"), int) or not isinstance(meta.get("rows"), int):
         raise DataError(f"{file}: damaged: no format version or row count")
     if meta["format"] > FORMAT:
-        raise DataError(f"{file}: format {meta['format']} is newer than {FORMAT}, the newest this version reads; upgrade")
+        raise DataError(
+            f"{file}: format {meta['format']} is newer than {FORMAT}, the newest this version reads; upgrade"
+        )
     if not isinstance(meta.get("columns"), dict):
         raise DataError(f"{file}: damaged: no list of columns")
     return meta

@@ -21,7 +21,8 @@ _VALID = ("valid", "validation", "val", "dev")
 
 
 class Table:
-    """Rows with named columns in one or more files; `valid` is the table of held-out rows, `train` the one it belongs to."""
+    """Rows with named columns in one or more files; `valid` is the table of held-out rows, `train` the one it belongs
+    to."""
 
     def __init__(self, path: Path, files: list[Path], *, valid: Table | None = None):
         self.path, self.files, self.valid = path, files, valid
@@ -32,7 +33,8 @@ class Table:
     @classmethod
     def open(cls, path: str | Path | Sequence[str | Path], *, valid: str | Path | None = None) -> Table:
         """A table and its held-out part: the files given as `valid`, else x.valid.* beside x.train.*, else the split of
-        that name in a folder (valid, validation, val or dev), else none. Raises DataError for files that do not exist."""
+        that name in a folder (valid, validation, val or dev), else none. Raises DataError for files that do not
+        exist."""
         first = Path(path if isinstance(path, str | Path) else path[0])
         held = Path(valid) if valid is not None else None
         if held is None and isinstance(path, str | Path):
@@ -60,10 +62,12 @@ class Table:
 
     def read(self, wanted: Wanted) -> list[Record]:
         """Every row. Raises DataError with file and line at a bad one, and if there is none."""
-        rows = [record for file in self.files for record in read(file, wanted, Counter())]
-        bad = next((r for r in rows if isinstance(r, Bad)), None)
-        if bad is not None:
-            raise DataError(str(bad))
+        rows: list[Record] = []
+        for file in self.files:
+            for record in read(file, wanted, Counter()):
+                if isinstance(record, Bad):
+                    raise DataError(str(record))
+                rows.append(record)
         if not rows:
             raise DataError(f"{self.path}: the table has no rows")
         return rows
@@ -75,7 +79,8 @@ def rows_of(store: Store, *, text: str, second: str | None, label: str) -> list[
     columns = {text: _ragged(store, "tokens")} | ({second: _ragged(store, "second")} if second else {})
     if "label" in store:
         columns[label] = [names[v] if names else float(v) for v in store["label"]]
-    return [Record(dict(zip(columns, row, strict=True)), file, nth + 1) for nth, row in enumerate(zip(*columns.values()))]
+    rows = enumerate(zip(*columns.values(), strict=True), start=1)
+    return [Record(dict(zip(columns, row, strict=True)), file, nth) for nth, row in rows]
 
 
 def _ragged(store: Store, name: str) -> list[Any]:

@@ -35,7 +35,7 @@ class TokenHead(nn.Module, Part):
         # exchanged (shared with a companion, resized) is followed.
         self._backbone = (backbone,)
         width: int = backbone.width  # type: ignore[assignment]
-        embedded = backbone.embed.weight.shape[1] if config.decoder == "tied" else width  # type: ignore[union-attr]
+        embedded: int = backbone.embed.weight.shape[1] if config.decoder == "tied" else width  # type: ignore
         self.scale = width**-0.5 if config.scale == "root" else 1.0
         if config.transform == "dense":
             own = getattr(getattr(backbone, "config", None), "norm", None)

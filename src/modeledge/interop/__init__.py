@@ -151,7 +151,7 @@ def same_heads(port: Port, tree: Mapping[str, Any], config: Mapping[str, Any], p
         pair = [{**h, "norm": h.get("norm") or norm, "dropout": None, "start": None} for h in (o["head"], there)]
         if pair[0].get("transform") == "none":
             pair = [{**h, "norm": None, "activation": None} for h in pair]
-        if lost := differences(*pair):
+        if lost := differences(pair[0], pair[1]):
             raise InputError(f"{port.type}: objective {o['kind']}: head: cannot be written\n  " + "\n  ".join(lost[:5]))
 
 

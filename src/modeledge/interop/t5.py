@@ -132,7 +132,7 @@ class T5(Port):
     def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
         return super().batch(backbone, facts).but(decoder_ids=torch.randint(0, facts["vocab"], (2, 7)))
 
-    def ours(self, backbone: nn.Module, heads: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
+    def ours(self, backbone: nn.Module, heads: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
         states = backbone(batch, self.seen(batch)).states
         return {"logits": next(iter(heads.values())).head(states)} if heads else {"states": states}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from modeledge.interop._encoder import both
 from modeledge.interop._names import Move, boxed
 from modeledge.interop._port import Port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -128,7 +129,8 @@ def resolve(recipe: str, *, size: str | None = None, sets: Iterable[str] = ()) -
             raise RecipeError(unknown("--size", f"size of {path.stem}", size, sizes))
         prefix = ("sizes", size)
         found = {p[2:]: place for p, place in places.items() if p[:2] == prefix}
-        keys = merge(keys, sizes[size], places=places, new=found)
+        overlay = copy.deepcopy(sizes[size])  # a list in two places of one tree would be written as a YAML alias
+        keys = merge(keys, overlay, places=places, new=found)
     for text in sets:
         keys = override(keys, text, places)
     return Tree(path.stem, keys, places, tuple(name for name, _, _ in reversed(layers)))

@@ -13,10 +13,10 @@ from typing import Any
 
 from modeledge.analysis.intervals import Interval, interval
 from modeledge.core import InputError
+from modeledge.run.answer import judge
 from modeledge.run.job import run_job
 from modeledge.run.keep import Loaded, load_model
 from modeledge.run.pictures import Pictures
-from modeledge.run.predict import judge
 from modeledge.run.progress import Progress, make_progress
 from modeledge.run.question import PLAIN, Question, Tuning
 from modeledge.run.setting import Setting

@@ -1,6 +1,4 @@
-"""Ask a trained model: answers for rows of a table or for texts, and how good they are.
-
-Not here: training (finetune.py), what an answer is for each task (tasks.py)."""
+"""Ask a trained model: answers for rows of a table or for texts, and how good a model is on labelled rows."""
 
 from __future__ import annotations
 
@@ -8,150 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from modeledge.core import Batch, DataError, InputError, build, keyed
-from modeledge.data.readers import Record, Wanted
-from modeledge.data.sources.table import LabelledTable
-from modeledge.data.store import Store
+from modeledge.core import InputError
 from modeledge.data.tables import open_data
-from modeledge.engine.device import choose_device, choose_precision, compute_in
-from modeledge.objectives import Objective
-from modeledge.run.generate import generate
-from modeledge.run.job import Done
+from modeledge.run.answer import GREEDY, How, Texts, answers, data_of, held_out, judge, rows_for, task_of
+from modeledge.run.frozen import look
 from modeledge.run.keep import Loaded, load_model
-from modeledge.run.model import Model
-from modeledge.run.search import Beam, Greedy, Sample
-from modeledge.run.tasks import ROLES, TASKS, Answers, Kind, known_columns
-
-How = Greedy | Sample | Beam
-GREEDY = Greedy()
-ROWS = 64
-"""Rows in one forward pass."""
-WRITES = ("seq2seq", "complete")
-
-
-class Texts:
-    """Texts given directly, where a table is expected."""
-
-    valid = train = None
-    path = Path("(the texts given)")
-
-    def __init__(self, rows: Sequence[dict[str, Any]]):
-        self.rows = list(rows)
-
-    def part(self, split: str) -> Texts:
-        """Itself."""
-        return self
-
-    def read(self, wanted: Wanted) -> list[Record]:
-        """Every row. Raises DataError if one lacks what the task reads."""
-        if not self.rows:
-            raise DataError("no texts were given")
-        for number, row in enumerate(self.rows, start=1):
-            for name in wanted.columns:
-                if name not in row and name not in wanted.optional:
-                    raise DataError(f"text {number}: {name!r} is missing; it has {', '.join(row)}")
-        return [Record(row, str(self.path), number) for number, row in enumerate(self.rows, start=1)]
-
-
-def task_of(model: Model) -> tuple[str, str]:
-    """The task a fine-tuned model answers, and its objective's name. Raises InputError for one that was not taught."""
-    by_objective = {kind.objective: name for name, kind in TASKS.items()} | {"complete": "text_to_text"}
-    for name, objective in model.each():
-        if objective.config.kind in by_objective:
-            return by_objective[objective.config.kind], name
-    raise InputError(
-        "this model was pre-trained and not taught a task yet\n"
-        "  next: modeledge finetune FOLDER --task classify --data FILE"
-    )
-
-
-def data_of(loaded: Loaded) -> Any:
-    """The settings of the data a model was taught with. Raises InputError for a model that was not."""
-    objective: Any = loaded.model.objectives[task_of(loaded.model)[1]]
-    return loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
-
-
-def rows_for(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> Any:
-    """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
-    config = data_of(loaded)
-    if config.kind != "table":
-        return build("data.sources", config, store, loaded.facts, "train")
-    known = {k: v for k in ROLES if (v := getattr(config, k))}
-    given = known_columns(task_of(loaded.model)[0], known | (columns or {}))
-    keys = config.model_dump() | given | {"limit": None} | changes
-    return LabelledTable(LabelledTable.Config.model_validate(keys), store, loaded.facts, "train")
-
-
-def held_out(store: Any) -> Any:
-    """What is judged on: the rows of a table, of a store the part that was held out if there is one."""
-    return store.valid if isinstance(store, Store) and store.valid is not None else store
-
-
-@torch.no_grad()
-def outputs(
-    model: Model,
-    objective: Objective,
-    source: Any,
-    *,
-    device: torch.device,
-    precision: str,
-    how: How = GREEDY,
-    limit: int | None = None,
-) -> list[np.ndarray]:
-    """What the model says of each row of the source, in its order; rows of like length share a pass."""
-    model.to(device).eval()
-    order = np.arange(len(source))
-    if isinstance(source, LabelledTable):
-        order = np.argsort(-source.table.sizes.reshape(len(source), -1).max(1), kind="stable")
-    found: list[np.ndarray] = [np.zeros(0)] * len(source)
-    for first in range(0, len(source), ROWS):
-        index = order[first : first + ROWS]
-        rng = keyed("predict", first)
-        batch = source.rows(index, rng)
-        if objective.config.kind in WRITES:
-            said = write(model, objective, batch, device=device, how=how, limit=limit or source.config.length)
-        else:
-            tensors = objective.finish(objective.view(batch, rng)).tensors(device)
-            with compute_in(precision, device):
-                said = objective.predict(objective.run(model.backbone, tensors), tensors)  # type: ignore[operator]
-        rows = said.float() if said.is_floating_point() else said
-        for place, row in zip(index, rows.cpu().numpy(), strict=True):
-            found[place] = row
-    return found
-
-
-def write(model: Model, objective: Objective, batch: Batch, *, device: torch.device, how: How, limit: int) -> Tensor:
-    """Texts that answer the rows: b n ids."""
-    fields = {k: v for k, v in batch.items() if k in ("ids", "valid")}
-    if objective.config.kind == "complete" and "valid" in fields:  # a prompt ends where writing begins
-        valid = np.sort(fields["valid"], axis=1)
-        moved = np.argsort(fields["valid"], axis=1, kind="stable")
-        fields = {"ids": np.take_along_axis(fields["ids"], moved, 1), "valid": valid}
-    rng = torch.Generator(device=device).manual_seed(0)
-    return generate(model.backbone, objective, Batch(fields).tensors(device), how, limit=limit, rng=rng)
-
-
-def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> Answers:
-    """One answer a record of the source."""
-    model = loaded.model
-    task, name = task_of(model)
-    there = choose_device(device)
-    width = int(getattr(model.backbone, "width", 512))
-    known = loaded.decided["precision"] if isinstance(loaded, Done) else "auto"
-    precision, _ = choose_precision(known, there, width=width)
-    objective: Objective = model.objectives[name]  # type: ignore[assignment]
-    raw = outputs(model, objective, source, device=there, precision=precision, how=how)
-    return TASKS[task].read(raw, source)
-
-
-def judge(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:
-    """How good the answers to a source are."""
-    kind: Kind = TASKS[task_of(loaded.model)[0]]
-    return kind.judge(answers(loaded, source, device=device, how=how), source)
+from modeledge.run.tasks import Answers
 
 
 def predict(
@@ -190,15 +50,20 @@ def evaluate_model(
     folder: str | Path | Loaded,
     data: str | Path,
     *,
+    task: str | None = None,
     columns: dict[str, Any] | None = None,
     device: str = "auto",
     how: How = GREEDY,
 ) -> dict[str, float]:
-    """The figures of a fine-tuned model on the labelled rows of a table.
+    """The figures of a model on the rows of a table, or on the held-out part of a store.
 
+    task: none for the task a fine-tuned model was taught; else probe, knn (fitted on the training rows beside the
+    held-out ones), zero_shot, retrieval (pictures and texts) or loss (the model's own).
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
-    task, _ = task_of(loaded.model)
-    scored = {"target": "number"} if task == "embed" and columns and "label" in columns else {}
+    if task is not None:
+        return look(loaded, data, task, columns=columns, device=device)
+    taught, _ = task_of(loaded.model)
+    scored = {"target": "number"} if taught == "embed" and "label" in (columns or {}) else {}
     source = rows_for(loaded, held_out(open_data(data)), columns=columns, **scored)
     return judge(loaded, source, device=device, how=how)

@@ -59,13 +59,14 @@ class EncodedWords(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Special ids around one text (before, after) or two (before, between, after), and the segment of each of these
-    places: before, first text, between, second text, after."""
+    """Special ids around one text (before, after) or two (before, between, after); their segments; the segments of the
+    first and of the second text."""
 
     before: tuple[int, ...]
     between: tuple[int, ...]
     after: tuple[int, ...]
-    segments: tuple[int, int, int, int, int]
+    segments: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    texts: tuple[int, int]
 
 
 class Tokenizer(Part):
@@ -85,12 +86,13 @@ class Tokenizer(Part):
         lowercase: bool = False
         sentinels: int = Field(0, ge=0, le=1000)
 
+    inner: hf.Tokenizer
+    """The pipeline of the `tokenizers` library, once there is one."""
     spells = False
     """Whether training starts from the characters of the corpus."""
 
     def __init__(self, config: Any):
         self.config = config
-        self.inner: hf.Tokenizer | None = None
         self.cache: WordCache | None = None
         self.special: dict[str, int] = {}
         self.sentinels: list[int] = []
@@ -220,17 +222,26 @@ class Tokenizer(Part):
 
     def frame(self, *, pair: bool = False) -> Frame:
         """What the family puts around one text, or around and between two; nothing but eos where it has no template."""
+        return self._frames[pair]
+
+    @cached_property
+    def _frames(self) -> dict[bool, Frame]:
+        return {pair: self._read_frame(pair) for pair in (False, True)}
+
+    def _read_frame(self, pair: bool) -> Frame:
         made = self.inner.encode("a", "a" if pair else None)
         owner = [-1 if s is None else s for s in made.sequence_ids]
         own = [[i for i, s in enumerate(owner) if s == which] for which in range(1 + pair)]
         if len(own[0]) == len(made.ids) - len(own[-1]) * pair or not all(own):
             end = tuple(self.special[r] for r in ("eos", "sep") if r in self.special)[:1]
-            return Frame((), end if pair else (), end, (0, 0, 0, 0, 0))
+            none = tuple(0 for _ in end)
+            return Frame((), end if pair else (), end, ((), none if pair else (), none), (0, 0))
         cuts = [own[0][0], own[0][-1] + 1, own[-1][0], own[-1][-1] + 1]
+        places = slice(cuts[0]), slice(cuts[1], max(cuts[1], cuts[2])), slice(cuts[3], None)
         types = made.type_ids
-        before, between, after = made.ids[: cuts[0]], made.ids[cuts[1] : cuts[2]], made.ids[cuts[3] :]
-        places = (0, cuts[0], cuts[1], cuts[2], min(cuts[3], len(types) - 1))
-        return Frame(tuple(before), tuple(between), tuple(after), tuple(types[p] for p in places))
+        ids, segments = ([tuple(column[p]) for p in places] for column in (made.ids, types))
+        before, between, after = segments
+        return Frame(*ids, segments=(before, between, after), texts=(types[cuts[0]], types[cuts[2]]))
 
     # ---- use ----
 

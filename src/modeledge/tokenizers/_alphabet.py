@@ -1,8 +1,8 @@
 """The characters a vocabulary starts from, and how to keep training repeatable.
 
 The library numbers inner characters (##x, x</w>) in the order of a randomly seeded hash table, and breaks ties between
-merges by these numbers; giving them as if they were special tokens, sorted, makes the same texts give the same vocabulary.
-"""
+merges by these numbers; giving them as if they were special tokens, sorted, makes the same texts give the same
+vocabulary."""
 
 from __future__ import annotations
 

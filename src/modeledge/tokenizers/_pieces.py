@@ -1,8 +1,8 @@
 """What the ids of a vocabulary look like: their strings, and how they join into words.
 
-Word starts follow the pre-tokenisation of the pipeline as far as single ids show it: WordPiece's ##, BPE's </w>, the leading
-space of byte-level BPE and Unigram; there a change between letters, digits and other signs begins a word too, and
-so does a Chinese character (the released ALBERT code's rule for foreign characters)."""
+Word starts follow the pre-tokenisation of the pipeline as far as single ids show it: WordPiece's ##, BPE's </w>, the
+leading space of byte-level BPE and Unigram; there a change between letters, digits and other signs begins a word too,
+and so does a Chinese character (the released ALBERT code's rule for foreign characters)."""
 
 from __future__ import annotations
 

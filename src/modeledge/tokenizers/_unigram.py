@@ -1,8 +1,8 @@
 """Learn the pieces of a Unigram language model, the same from the same words every time.
 
 Source: Kudo, arXiv:1804.10959 §3.2: begin with all frequent substrings; again and again estimate their probabilities by
-expectation and maximisation over all segmentations, and leave out those whose removal costs least; single characters stay.
-The library's own trainer adds in the order of a randomly seeded table, so its pieces differ from run to run."""
+expectation and maximisation over all segmentations, and leave out those whose removal costs least; single characters
+stay. The library's own trainer adds in the order of a randomly seeded table, so its pieces differ from run to run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def _hashes(words: Words, longest: int) -> list[np.ndarray]:
 
 
 def seeds(words: Words, most: int) -> dict[str, float]:
-    """Every character, and the `most` substrings of two or more with the largest frequency times length (at least twice)."""
+    """Every character, and the `most` substrings of two or more with the largest frequency times length (at least
+    twice)."""
     found: list[tuple[float, str]] = []
     at, hashes = np.arange(len(words.codes)), _hashes(words, LONGEST)
     for length in range(1, LONGEST + 1):

@@ -1,7 +1,7 @@
 """Words for the output, their characters for the input: ELMo.
 
-Source: ELMo, arXiv:1802.05365, and its released batcher: UTF-8 bytes 0-255, 256/257 sentence begin and end, 258/259 word
-begin and end, 260 padding, width 50, every id shifted by one so that 0 is a masked place."""
+Source: ELMo, arXiv:1802.05365, and its released batcher: UTF-8 bytes 0-255, 256/257 sentence begin and end, 258/259
+word begin and end, 260 padding, width 50, every id shifted by one so that 0 is a masked place."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ class Chars(Word):
 
 def characters_of(words: list[str]) -> np.ndarray:
     """uint16 [n, 50]: the character ids of words; a long word loses its tail but keeps the end-of-word mark."""
-    return np.stack([_row(list(w.encode("utf-8", "replace"))) for w in words]) if words else np.zeros((0, WIDTH), np.uint16)
+    return (
+        np.stack([_row(list(w.encode("utf-8", "replace"))) for w in words])
+        if words
+        else np.zeros((0, WIDTH), np.uint16)
+    )
 
 
 def _row(inside: list[int]) -> np.ndarray:

@@ -21,7 +21,8 @@ _USUAL = {
 
 
 class Folder(Tokenizer):
-    """Any tokenizer.json. Truncation and padding, which would lose or add tokens, are switched off, and that is said."""
+    """Any tokenizer.json. Truncation and padding, which would lose or add tokens, are switched off, and that is
+    said."""
 
     class Config(PartConfig):
         """path: a folder with a tokenizer.json (and, for the roles of special tokens, tokenizer_config.json)."""

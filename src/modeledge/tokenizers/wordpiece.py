@@ -47,5 +47,7 @@ class WordPiece(Tokenizer):
         )
 
     def inside(self, letter: str) -> str | None:
-        alone = is_chinese(letter) or unicodedata.category(letter)[0] == "P" or (letter.isascii() and not letter.isalnum())
+        alone = (
+            is_chinese(letter) or unicodedata.category(letter)[0] == "P" or (letter.isascii() and not letter.isalnum())
+        )
         return None if alone else f"##{letter}"

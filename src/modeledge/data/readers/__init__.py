@@ -23,6 +23,7 @@ TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
 TEXTS = (".txt", *TABLES)
 _PACKED = (".gz", ".zst")
 
+
 def expand(files: str | Path | Sequence[str | Path], *, allowed: tuple[str, ...] = TEXTS) -> list[Path]:
     """The files that paths, folders (recursively, sorted by name) and globs (sorted) stand for.
 

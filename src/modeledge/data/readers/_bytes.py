@@ -1,4 +1,5 @@
-"""Bytes of a file in blocks, unpacked with a bound on what a small file may grow to; and its lines with their places."""
+"""Bytes of a file in blocks, unpacked with a bound on what a small file may grow to; and its lines with their
+places."""
 
 from __future__ import annotations
 
@@ -180,5 +181,5 @@ def _zstd(source: BinaryIO, file: Path) -> Iterator[bytes]:
 def _bound(file: Path, given: int, made: int) -> None:
     if made > min(max(given * RATIO, _SLACK), MOST_UNPACKED):
         raise DataError(
-            f"{file}: {given} packed bytes have grown to {made}, more than {RATIO} to 1: refused as a decompression bomb"
+            f"{file}: {given} packed bytes have grown to {made}, over {RATIO} to 1: refused as a decompression bomb"
         )

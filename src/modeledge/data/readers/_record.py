@@ -69,7 +69,15 @@ def require_columns(file: str, names: list[str], wanted: Wanted) -> None:
             raise DataError(unknown(file, "column", name, names))
 
 
-_NAMES = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object", bool: "true or false", bytes: "bytes"}
+_NAMES = {
+    str: "text",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+    bytes: "bytes",
+}
 
 
 def _type(value: Any) -> str:

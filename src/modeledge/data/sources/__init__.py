@@ -12,7 +12,6 @@ from jaxtyping import Int
 from pydantic import Field
 
 from modeledge.core import Batch, DataError, Facts, Part, PartConfig
-from modeledge.data.store import Store
 
 
 class Source(Part):
@@ -29,7 +28,8 @@ class Source(Part):
 
     ordered = False
     reads = "text"
-    """What kind of data it reads, in the words of `prepare`: text, images, pairs, parallel; or `table`, which needs none."""
+    """What kind of data it reads, in the words of `prepare`: text, images, pairs, parallel; or `table`, which needs
+    none."""
 
     def __init__(self, config: Any, store: Any, facts: Facts, split: str = "train"):
         self.config, self.facts, self.split = config, facts, split
@@ -70,8 +70,8 @@ class Source(Part):
 class Languages:
     """Which row stands at a place of an epoch when languages are drawn with temperature.
 
-    An epoch keeps its number of rows; language i gets round(q_i * rows) places. A language's places first run through all
-    its rows as often as they fit, the rest are drawn by chance."""
+    An epoch keeps its number of rows; language i gets round(q_i * rows) places. A language's places first run through
+    all its rows as often as they fit, the rest are drawn by chance."""
 
     def __init__(self, lang: Int[np.ndarray, " n"], alpha: float):
         self.order = np.argsort(lang, kind="stable")

@@ -1,7 +1,8 @@
 """Rows of a table as rows of tokens: one text or two, tagged words, a question with windows of its passage.
 
-Truncation: the longer of two texts gives way from its end (transformers' `longest_first`). Windows overlap by `stride` tokens;
-answers lie in a window whole or are not in it. Source: BERT, arXiv:1810.04805 §4 and its released fine-tuning code."""
+Truncation: the longer of two texts gives way from its end (transformers' `longest_first`). Windows overlap by `stride`
+tokens; answers lie in a window whole or are not in it. Source: BERT, arXiv:1810.04805 §4 and its released fine-tuning
+code."""
 
 from __future__ import annotations
 
@@ -25,32 +26,27 @@ def frame_texts(tokenizer: Any, parts: Sequence[np.ndarray], length: int) -> tup
 
 
 def fit(sizes: list[int], room: int) -> list[int]:
-    """How much of one or two texts stays in `room` tokens; the longer gives way, the first if they are equally long."""
+    """How much of one or two texts stays in `room` tokens; the longer gives way until both are equally long."""
     if len(sizes) == 1 or sum(sizes) <= room:
         return [min(sizes[0], room), *sizes[1:]]
-    first, second = sizes
-    kept = min(first, max(room // 2, room - second))
-    return [kept, room - kept]
+    shorter = min(*sizes, room // 2)
+    return [room - shorter, shorter] if sizes[0] > sizes[1] else [shorter, room - shorter]
 
 
 def _join(tokenizer: Any, frame: Any, parts: Sequence[np.ndarray]) -> Row:
-    pieces: list[Any] = [frame.before, parts[0]]
-    kinds = [True, False]
-    segments = list(frame.segments[:2])
+    pieces = [(frame.before, True, frame.segments[0]), (parts[0], False, frame.texts[0])]
     if len(parts) == 2:
-        pieces += [frame.between, parts[1]]
-        kinds += [True, False]
-        segments += frame.segments[2:4]
-    pieces, kinds, segments = [*pieces, frame.after], [*kinds, True], [*segments, frame.segments[4]]
-    sizes = [len(p) for p in pieces]
-    starts = [np.ones(len(p), bool) if special else tokenizer.word_starts(p) for p, special in zip(pieces, kinds, strict=True)]
+        pieces += [(frame.between, True, frame.segments[1]), (parts[1], False, frame.texts[1])]
+    pieces.append((frame.after, True, frame.segments[2]))
+    words = [np.ones(len(ids), bool) if special else tokenizer.word_starts(ids) for ids, special, _ in pieces]
     row = {
-        "ids": np.concatenate([np.asarray(p, np.int32) for p in pieces]),
-        "special": np.repeat(kinds, sizes),
-        "word_starts": np.concatenate(starts),
+        "ids": np.concatenate([np.asarray(ids, np.int32) for ids, _, _ in pieces]),
+        "special": np.concatenate([np.full(len(ids), special) for ids, special, _ in pieces]),
+        "word_starts": np.concatenate(words),
+        "segments": np.concatenate([np.full(len(ids), segment, np.int8) for ids, _, segment in pieces]),
     }
-    if any(segments):
-        row["segments"] = np.repeat(np.array(segments, np.int8), sizes)
+    if not row["segments"].any():
+        del row["segments"]
     return row
 
 
@@ -71,7 +67,8 @@ def tag_words(tokenizer: Any, encoded: Any, tags: np.ndarray, length: int) -> tu
 
 
 def passage_windows(tokenizer: Any, question: Any, passage: Any, length: int, stride: int) -> list[Row]:
-    """A question with each window of a passage; `passage_spans` [n, 2] are the characters of passage tokens, -1 elsewhere.
+    """A question with each window of a passage; `passage_spans` [n, 2] are the characters of passage tokens, -1
+    elsewhere.
 
     A question may fill half of the row at most."""
     frame = tokenizer.frame(pair=True)
@@ -92,7 +89,8 @@ def passage_windows(tokenizer: Any, question: Any, passage: Any, length: int, st
 
 
 def find_span(spans: np.ndarray, begin: int, end: int) -> tuple[int, int]:
-    """First and last token of a row that hold the characters begin ... end - 1; (0, 0) if the row does not hold them all."""
+    """First and last token of a row that hold the characters begin ... end - 1; (0, 0) if the row does not hold them
+    all."""
     inside = np.flatnonzero((spans[:, 0] >= 0) & (spans[:, 1] > begin) & (spans[:, 0] < end))
     if not len(inside):
         return 0, 0

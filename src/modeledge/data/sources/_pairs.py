@@ -31,8 +31,8 @@ def chunk(
     """Walk through all documents at once and collect sentences until a row's target length is reached.
 
     `bounds` are the token places of sentences (and the end), `first` the first sentence of each document (and the end).
-    A document's target is `room`, or with probability `short` a length drawn from 2 ... room. With `puts_back` half of the
-    chunks of several sentences use only a random number of them, and the next chunk begins after these."""
+    A document's target is `room`, or with probability `short` a length drawn from 2 ... room. With `puts_back` half of
+    the chunks of several sentences use only a random number of them, and the next chunk begins after these."""
     document = np.arange(len(first) - 1)
     target = np.where(rng.random(len(document)) < short, rng.integers(2, room + 1, len(document)), room)
     at, found = first[:-1].copy(), []
@@ -56,7 +56,8 @@ def other_documents(
     target: Int[np.ndarray, " b"],
     rng: np.random.Generator,
 ) -> Range:
-    """For each row, sentences of a document that is not its own, from a random one on until `target` tokens are reached."""
+    """For each row, sentences of a document that is not its own, from a random one on until `target` tokens are
+    reached."""
     n = len(first) - 1
     u, where = rng.random((2, len(document)))
     other = (u * (n - 1)).astype(np.int64)

@@ -11,7 +11,8 @@ from modeledge.core import Batch
 
 
 class Rows:
-    """Named fields with one entry a token, all of the same row lengths; `fills` is what stands beyond the end of a row."""
+    """Named fields with one entry a token, all of the same row lengths; `fills` is what stands beyond the end of a
+    row."""
 
     def __init__(self, rows: Sequence[dict[str, np.ndarray]], fills: dict[str, int]):
         sizes = np.fromiter((len(r["ids"]) for r in rows), np.int64, len(rows))

@@ -23,8 +23,11 @@ def sentence_bounds(store: Store, *, most: int | None = None) -> Int[np.ndarray,
     return np.append(first + nth * most, bounds[-1])
 
 
-def pack(ends: Int[np.ndarray, " n"], begins: Int[np.ndarray, " n"], room: int, stops: np.ndarray | None = None) -> np.ndarray:
-    """Greedy packing of consecutive units [begins, ends) into rows of at most `room` places: the first unit of each row.
+def pack(
+    ends: Int[np.ndarray, " n"], begins: Int[np.ndarray, " n"], room: int, stops: np.ndarray | None = None
+) -> np.ndarray:
+    """Greedy packing of consecutive units [begins, ends) into rows of at most `room` places: the first unit of each
+    row.
 
     A row does not go past the unit in `stops` (the first unit of the next document) of its first unit."""
     after = np.searchsorted(ends, begins + room, side="right")  # the first unit that no longer fits

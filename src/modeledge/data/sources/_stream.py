@@ -15,7 +15,8 @@ from modeledge.data.store import Store
 
 
 class Cut(NamedTuple):
-    """Rows cut from the stream, not yet framed: ids, doc (0, 1, ... within the row), what is a separator, word starts."""
+    """Rows cut from the stream, not yet framed: ids, doc (0, 1, ... within the row), what is a separator, word
+    starts."""
 
     ids: Int[np.ndarray, "b t"]
     doc: Int[np.ndarray, "b t"]

@@ -140,7 +140,9 @@ def answers_of(record: Record, config: Any) -> list[tuple[str, int]]:
     found = [(text, int(start)) for text, start in zip(texts, starts, strict=True) if text]
     for text, start in found:
         if passage[start : start + len(text)] != text:
-            raise DataError(f"{record.file}:{record.line}: the answer {text[:40]!r} does not stand at character {start}")
+            raise DataError(
+                f"{record.file}:{record.line}: the answer {text[:40]!r} does not stand at character {start}"
+            )
     return found
 
 

@@ -1,7 +1,7 @@
 """Rows of a fixed length over the whole corpus, documents joined by a separator: no padding, nothing lost but a tail.
 
-Source: the language models of GPT-2 and SpanBERT (arXiv:1907.10529 §3.3, one contiguous segment). Not here: whole sentences
-(full_sentences.py), consecutive segments for models with memory (stream.py)."""
+Source: the language models of GPT-2 and SpanBERT (arXiv:1907.10529 §3.3, one contiguous segment). Not here: whole
+sentences (full_sentences.py), consecutive segments for models with memory (stream.py)."""
 
 from __future__ import annotations
 

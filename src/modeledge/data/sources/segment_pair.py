@@ -2,9 +2,9 @@
 
 Source: BERT, arXiv:1810.04805 §3.1 and its released data builder; sentence order: ALBERT, arXiv:1909.11942 §3.1. The
 builder walks through a document: it collects sentences up to a target length, ends A at a random sentence, and takes
-the rest as B or, for a negative, sentences of another document; what a negative left unused is read again. So the chunks
-depend on chance: they are drawn once (`passes` times over the corpus); where A ends, whether B is random, which document it
-comes from and what is truncated is drawn anew for every batch."""
+the rest as B or, for a negative, sentences of another document; what a negative left unused is read again. So the
+chunks depend on chance: they are drawn once (`passes` times over the corpus); where A ends, whether B is random, which
+document it comes from and what is truncated is drawn anew for every batch."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ class SegmentPair(Source):
     class Config(Source.Config):
         """negative: B of another document (next sentence prediction), A and B swapped (sentence order), or none;
         single: a chunk of one sentence has nothing after it: take a random B (the released builders, which is why
-        more than half of BERT's pairs are random) or drop it, as `negative: none` always does; short: share of documents cut to shorter rows;
-        passes: independent cuttings of the corpus in one epoch (BERT's duplication factor 10, ALBERT's 40)."""
+        more than half of BERT's pairs are random) or drop it, as `negative: none` always does; short: share of
+        documents cut to shorter rows; passes: independent cuttings of the corpus in one epoch (BERT's duplication
+        factor 10, ALBERT's 40)."""
 
         negative: Literal["random", "swap", "none"] = "random"
         single: Literal["random", "drop"] = "random"

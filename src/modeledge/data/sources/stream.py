@@ -20,8 +20,8 @@ class ParallelStreams(Source):
     Emits `fresh` [b]: the row begins its stream, so what was remembered is void."""
 
     class Config(Source.Config):
-        """streams: rows of the global batch; overlap: share of a row that the next row of its stream begins with; isolate:
-        also emit `doc`, so that memory can end at documents."""
+        """streams: rows of the global batch; overlap: share of a row that the next row of its stream begins with;
+        isolate: also emit `doc`, so that memory can end at documents."""
 
         streams: int = Field(32, ge=1)
         overlap: float = Field(0.0, ge=0, lt=1)

@@ -1,7 +1,7 @@
 """Rows of a labelled table, encoded and held in memory: what downstream tasks are trained and judged on.
 
-Sources: the input forms of BERT, arXiv:1810.04805 §4, and of the tokenizer's own template. Not here: what the labels are used
-for (objectives), prepared stores (the other sources)."""
+Sources: the input forms of BERT, arXiv:1810.04805 §4, and of the tokenizer's own template. Not here: what the labels
+are used for (objectives), prepared stores (the other sources)."""
 
 from __future__ import annotations
 
@@ -181,5 +181,7 @@ def _option(record: Record, config: Any, one_based: bool) -> int:
     elif one_based:
         number -= 1
     if not 0 <= number < len(options):
-        raise DataError(f"{record.file}:{record.line}: field {config.label!r}: {value!r} names none of {len(options)} options")
+        raise DataError(
+            f"{record.file}:{record.line}: field {config.label!r}: {value!r} names none of {len(options)} options"
+        )
     return number

@@ -37,7 +37,8 @@ class Patches(Embedding):
             raise RecipeError(
                 f"backbone.embedding.patch: {config.patch} does not divide the picture's side {config.size}"
             )
-        self.side, self.pixels = config.patch, config.pixels
+        self.side = config.patch
+        self.pixels: Pixels = config.pixels
         self.grid = (config.size // config.patch, config.size // config.patch)
         channels = facts.image[2] if facts.image else 3
         self.patch = nn.Conv2d(channels, sizes.width, config.patch, stride=config.patch, bias=config.bias)

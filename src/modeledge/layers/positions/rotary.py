@@ -26,10 +26,10 @@ class Rotary(Positions):
             raise RecipeError(
                 f"backbone.positions: rotary needs heads of even width, these are {sizes.head_width} wide"
             )
-        self.half, self.base = sizes.head_width // 2, config.base
+        self.pairs, self.base = sizes.head_width // 2, config.base
 
     def turn(self, at: Int[Tensor, "_ t"]) -> Turn:
-        step = torch.arange(self.half, device=at.device, dtype=torch.float32) / self.half
+        step = torch.arange(self.pairs, device=at.device, dtype=torch.float32) / self.pairs
         angle = at[:, None, :, None] * self.base**-step  # _ 1 t dh/2, fp32 whatever the precision of the rest
         cos, sin = angle.cos(), angle.sin()
 

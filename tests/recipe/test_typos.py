@@ -1,0 +1,15 @@
+import importlib.util
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+def test_fifty_seeded_typos_are_each_answered_with_the_right_word():
+    spec = importlib.util.spec_from_file_location("feel", BENCH / "feel.py")
+    feel = importlib.util.module_from_spec(spec)
+    sys.modules["feel"] = feel  # its NamedTuple looks its module up
+    spec.loader.exec_module(feel)
+    made = feel.make_typos()
+    assert len(made) == 50 and len({wrong for _, wrong, _ in made}) > 40
+    assert [typo for typo in made if not feel.answered(*typo)] == []
