@@ -29,7 +29,9 @@ def interleave(ours: Side, peer: Side, *, windows: int = 7, discard: int = 2) ->
     return a, b
 
 
-def ratio(name: str, ours: list[float], peer: list[float], *, floor: float, goal: float, unit: str, **facts: object) -> dict:
+def ratio(
+    name: str, ours: list[float], peer: list[float], *, floor: float, goal: float, unit: str, **facts: object
+) -> dict:
     """Print and return the median of the paired ratios with a 95 % bootstrap interval."""
     each = np.array(ours) / np.array(peer)
     draws = np.random.default_rng(0).choice(each, size=(2000, len(each)))

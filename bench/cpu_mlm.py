@@ -24,12 +24,15 @@ import numpy as np
 import torch
 from _ratio import interleave, ratio
 
-from modeledge.core import Batch
+from modeledge.core import find
+from modeledge.data.prepare import prepare
 from modeledge.data.store import Store
+from modeledge.interop import to_hf
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
+from modeledge.run.checkpoint import own_tensors
 from modeledge.run.job import Job, _Stage
-from modeledge.run.pretrain import open_or_make
+from modeledge.run.keep import facts_to_json
 from modeledge.run.progress import Silent
 
 LENGTH = 128
@@ -94,7 +97,11 @@ class Peer:
         self.place += size
         rows = [{"input_ids": self.rows[i]} for i in at]
         tokens = sum(len(r["input_ids"]) for r in rows)
-        extra = {"optim": "adamw_torch_fused", "logging_nan_inf_filter": False, "dataloader_num_workers": 1} if self.tuned else {}
+        extra = (
+            {"optim": "adamw_torch_fused", "logging_nan_inf_filter": False, "dataloader_num_workers": 1}
+            if self.tuned
+            else {}
+        )
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder, max_steps=steps, per_device_train_batch_size=self.batch, bf16=True, use_cpu=True,
@@ -108,18 +115,63 @@ class Peer:
 
 def gate(ours: Ours, peer: Peer) -> float:
     """The difference of the losses of both models with the same weights on the same masked batch, in fp32."""
-    from modeledge.interop.bert import hf_weights  # the table used by export
-
+    tree = {"backbone": ours.trainer.recipe.backbone.model_dump(), "objectives": [{"kind": "mlm"}]}
+    _, weights = to_hf(tree, own_tensors(ours.model), facts_to_json(ours.facts), model_type="bert")
+    left = peer.model.load_state_dict(weights, strict=False)
+    assert all("pooler" in k for k in left.unexpected_keys), left  # ours has one, which no masked token uses
+    assert all("decoder" in k for k in left.missing_keys), left  # tied
     batch = ours.feed.step(0).works[0].micros[0]
-    tensors = Batch(batch).tensors()
+    tensors = batch.tensors()
     ours.model.eval()
+    peer.model.eval()
     with torch.no_grad():
         sums = ours.model(("mlm",), tensors)["mlm"]
-        peer.model.load_state_dict(hf_weights(ours.model), strict=False)
-        peer.model.eval()
-        labels = torch.full(tensors.ids.shape, -100).flatten()
-        labels[tensors.target_at[tensors.targets >= 0]] = tensors.targets[tensors.targets >= 0]
-        theirs = peer.model(input_ids=tensors.ids, labels=labels.view_as(tensors.ids)).loss
+        mask = tensors.valid if "valid" in tensors else torch.ones_like(tensors.ids)
+        theirs = peer.model(input_ids=tensors.ids, attention_mask=mask, labels=tensors.labels).loss
     ours.model.train()
     peer.model.train()
     return abs(float(sums.total / sums.count) - float(theirs))
+
+
+def main() -> None:
+    """Parse, build both sides, check the gate, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True, help="a parquet file with a column `text`")
+    parser.add_argument("--size", default="mini")
+    parser.add_argument("--peer", choices=["default", "tuned"], default="default")
+    parser.add_argument("--lengths", choices=["natural", "full"], default="natural")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=10, help="optimizer steps in a window")
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--paragraphs", type=int, default=20000)
+    given = parser.parse_args()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    texts = paragraphs(given.text, given.paragraphs)
+    with tempfile.TemporaryDirectory() as folder:
+        file, store = Path(folder) / "text.jsonl", Path(folder) / "store"
+        file.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+        tokenizer = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=30522)
+        prepare([str(file)], out=store, tokenizer=tokenizer, valid_fraction=0.0)
+        sets = ["objectives=[{kind: mlm}]", f"loop.batch={given.batch}", "tokenizer.vocab=30522", "loop.precision=bf16"]
+        sets.append(f"data.text={{kind: full_sentences, length: {LENGTH}}}")
+        ours = Ours(Store.open(store), given.size, sets)
+        sizes = ours.trainer.recipe.backbone
+        config = {
+            "vocab_size": ours.facts.vocab, "hidden_size": sizes.width, "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads, "intermediate_size": sizes.ffn.width,
+        }  # fmt: skip
+        full = given.lengths == "full"
+        peer = Peer(texts, store, config, batch=given.batch, full=full, tuned=given.peer == "tuned")
+        difference = gate(ours, peer)
+        print(f"gate: same weights, same batch: losses differ by {difference:.1e}")
+        assert difference < 1e-3, "the two sides do not compute the same loss"
+        one, two = interleave(lambda: ours(given.steps), lambda: peer(given.steps), windows=given.windows)
+    floor, goal = (4.5, 7.0) if given.lengths == "natural" else (2.5, 4.0)
+    name = f"cpu_mlm_{given.lengths}_{given.peer}_{given.size}"
+    ratio(name, one, two, floor=floor, goal=goal, unit="real tokens/s", gate=difference, batch=given.batch)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ A recipe runs with `modeledge pretrain RECIPE --data FILES --out RUN`; a part is
 
 
 def read_rows(file: Path = TABLE) -> list[dict[str, str]]:
-    """The rows: group, system, paper, recipe, part, test. Several entries in a cell are parted by spaces."""
+    """The rows: group, system, paper, recipe, part, test, note. Several entries in a cell are parted by spaces."""
     with file.open(encoding="utf-8", newline="") as source:
         return list(csv.DictReader(source, delimiter="\t"))
 
@@ -43,6 +43,7 @@ def page(rows: Iterable[dict[str, str]]) -> str:
         out += [f"\n## {group}\n", "| system | paper | recipe or part | proved by |", "|---|---|---|---|"]
         for row in (r for r in rows if r["group"] == group):
             how = " ".join(filter(None, [code(row["recipe"]), code(row["part"])])) if runs(row) else "not yet"
+            how += f" ({row['note']})" if row["note"] else ""
             tests = " ".join(f"`{t.removeprefix('tests/')}`" for t in row["test"].split()) if runs(row) else ""
             out.append(f"| {row['system']} | {row['paper']} | {how} | {tests} |")
     return "\n".join(out) + "\n"

@@ -98,12 +98,14 @@ def export(
     """`to_hf`, and the same for the folders inside the folder (the generator of ELECTRA), by name."""
     if model_type is not None:
         return _export(port_of(model_type, where="--type"), tree, state, facts)
+    ports = [port_of(name, where="--type") for name in ORDER]
     reasons = []
-    for name in ORDER:
+    for port in (p for p in ports if p.same["kind"] == tree["backbone"]["kind"]):
         try:
-            return _export(port_of(name, where="--type"), tree, state, facts)
+            return _export(port, tree, state, facts)
         except InputError as error:
             reasons.append(" ".join(str(error).split()))
+    reasons = reasons or [f"none has a backbone of kind {tree['backbone']['kind']!r}"]
     raise InputError("no Hugging Face model type can express this model\n  " + "\n  ".join(reasons))
 
 
@@ -148,7 +150,9 @@ def same_heads(port: Port, tree: Mapping[str, Any], config: Mapping[str, Any], p
         if wanted is None:
             continue
         there = find("heads", wanted["kind"]).Config.model_validate(wanted).model_dump()
-        pair = [{**h, "norm": h.get("norm") or norm, "dropout": None, "start": None} for h in (o["head"], there)]
+        pair = [
+            {**h, "norm": h.get("norm") or norm, "dropout": None, "start": None} for h in (o.get("head") or {}, there)
+        ]
         if pair[0].get("transform") == "none":
             pair = [{**h, "norm": None, "activation": None} for h in pair]
         if lost := differences(pair[0], pair[1]):

@@ -67,19 +67,19 @@ def expand(names: Names, layers: int | Iterable[tuple[int, int]]) -> dict[str, M
     return out
 
 
-def to_ours(table: Mapping[str, Move], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_ours(table: Mapping[str, Move], state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
     """Our tensors from theirs. Raises InputError for tensors that are missing or left over, naming the first five."""
-    report(sorted(set(table) - set(state)), sorted(set(state) - set(table)), "the Hugging Face folder")
+    report(sorted(set(table) - set(state)), sorted(set(state) - set(table)), where)
     out: dict[str, Tensor] = {}
     for theirs, move in table.items():
         out.update(zip(move.ours, move.split(state[theirs]), strict=True))
     return out
 
 
-def to_theirs(table: Mapping[str, Move], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_theirs(table: Mapping[str, Move], state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
     """Their tensors from ours. Raises InputError for tensors that are missing or left over, naming the first five."""
     known = {name for move in table.values() for name in move.ours}
-    report(sorted(known - set(state)), sorted(set(state) - known), "the model")
+    report(sorted(known - set(state)), sorted(set(state) - known), where)
     return {theirs: move.join([state[n] for n in move.ours]).contiguous() for theirs, move in table.items()}
 
 
@@ -88,4 +88,4 @@ def report(missing: list[str], extra: list[str], where: str) -> None:
     text = [f"missing: {', '.join(missing[:5])} ({len(missing)} in all)"] if missing else []
     text += [f"left over: {', '.join(extra[:5])} ({len(extra)} in all)"] if extra else []
     if text:
-        raise InputError(f"{where} does not hold the tensors its configuration asks for\n  " + "\n  ".join(text))
+        raise InputError(f"{where}: not the tensors that the settings ask for\n  " + "\n  ".join(text))

@@ -69,7 +69,7 @@ class Port(Part):
 
     def state(self, settings: Mapping[str, Any], parts: set[str], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors from theirs."""
-        return to_ours(self.table(settings["backbone"], parts), theirs)
+        return to_ours(self.table(settings["backbone"], parts), theirs, where=f"the folder ({self.type})")
 
     def clean(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The folder's tensors under the names the table has: old spellings, buffers and repetitions are gone."""
@@ -152,7 +152,7 @@ class Port(Part):
 
     def tensors(self, backbone: Mapping[str, Any], parts: set[str], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Their tensors from ours; a model without heads has no prefix."""
-        out = to_theirs(self.table(backbone, parts), ours)
+        out = to_theirs(self.table(backbone, parts), ours, where=f"{self.type}: the model")
         return out if self.heads(parts) else {name.removeprefix(self.prefix): t for name, t in out.items()}
 
     inner: tuple[str, ...] = ()

@@ -20,6 +20,8 @@ SHARED = ("backbone.embedding.word", "backbone.embedding.segment", "backbone.emb
 
 
 class Electra(Encoder):
+    """The discriminator is the backbone with the head of `rtd`; a generator alone is one with the head of `mlm`."""
+
     prefix = "electra."
     keys = (*KEYS, Key("embedding_size", "embedding.width", 128))
     body = {**embeddings(prefix), **blocks(prefix)}
@@ -122,4 +124,7 @@ def generator(backbone: Mapping[str, Any], rtd: Mapping[str, Any], state: Mappin
     sizes = {"width": width, "layers": layers, "heads": max(1, round(large["heads"] * rtd["generator"])), "pool": None}
     table = state["backbone.embedding.word.weight"].shape[1]
     parts = {"embedding": {**large["embedding"], "width": table}, "ffn": {**large["ffn"], "width": hidden}}
-    return {**large, **sizes, **parts, "head_width": None}
+    attention = {**large["attention"]}
+    if attention["scale"] == large["head_width"] ** -0.5:
+        attention["scale"] = None  # that of its own heads
+    return {**large, **sizes, **parts, "attention": attention, "head_width": None}

@@ -54,8 +54,8 @@ class Roberta(Encoder):
         self, backbone: dict[str, Any], facts: Mapping[str, Any], state: dict[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Move the position table so that its first place follows the padding id of this vocabulary."""
-        first, wanted = backbone["positions"]["offset"], facts.get("special", {}).get("pad", 1) + 1
-        if backbone["positions"]["kind"] != "learned" or first == wanted:
+        first, wanted = backbone["positions"].get("offset"), facts.get("special", {}).get("pad", 1) + 1
+        if first in (None, wanted):  # other positions, which the type cannot express; or already there
             return backbone, state
         name = "backbone.positions.table.weight"
         rows = state[name][first:]

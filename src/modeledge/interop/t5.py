@@ -43,6 +43,8 @@ LAST = {"encoder": 1, "decoder": 2}
 
 
 class T5(Port):
+    """Both stacks; the head is that of `denoise` or `seq2seq`."""
+
     keys = (
         Key("d_model", "width", 512),
         Key("d_kv", "head_width", 64),

@@ -29,6 +29,8 @@ def headed(name: str, heads: int, *, turned: bool = True) -> Move:
 
 
 class XLNet(Port):
+    """The content stream's tensors; what rows remember of the rows before belongs to a run and is left behind."""
+
     keys = (
         Key("d_model", "width", 1024),
         Key("n_layer", "layers", 24),
@@ -73,6 +75,11 @@ class XLNet(Port):
             "d_head": backbone["width"] // backbone["heads"],
         }
         return found | more | {"untie_r": True}
+
+    def companions(
+        self, tree: Mapping[str, Any], state: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, tuple[dict[str, Any], dict[str, Tensor]]]]:
+        return {n: t for n, t in state.items() if not n.startswith("objectives.plm.memory.")}, {}
 
     def table(self, backbone: Mapping[str, Any], parts: set[str]) -> dict[str, Move]:
         out = super().table(backbone, parts)

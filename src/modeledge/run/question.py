@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modeledge.data.tables import Table
+
 
 @dataclass(frozen=True)
 class Question:
-    """A task and its data: a csv, tsv, jsonl or parquet file, a `datasets` folder, or a prepared store.
+    """A task and its data: a csv, tsv, jsonl or parquet file, a `datasets` folder, a prepared store, or an open table.
 
     task     classify, regress, tag, span_qa, choice, embed, text_to_text; image_label for a store of pictures
     valid    rows to judge on (default: those that lie beside the training file, x.valid.* beside x.train.*, or the part
@@ -22,7 +24,7 @@ class Question:
     name     what it is called in tables (default: the task)"""
 
     task: str
-    data: str | Path
+    data: str | Path | Table
     valid: str | Path | None = None
     columns: dict[str, str | Sequence[str]] | None = None
     length: int | None = None

@@ -5,6 +5,7 @@ features of a frozen model, ELMo, arXiv:1802.05365 §3.2. Not here: pictures (pi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,7 +40,8 @@ class Setting:
         self.columns = known_columns(question.task, question.columns)
         self.require()
         self.facts = framed_facts(loaded)
-        self.store = open_data(question.data, valid=question.valid)
+        given = question.data
+        self.store = given if isinstance(given, Table) else open_data(given, valid=question.valid)
         held = self.store.valid
         self.keys = self.data_keys()
         self.source = self.read(self.store, self.keys)
@@ -199,7 +201,9 @@ class Setting:
         """The training rows; with those to judge on only where the loop asks for them on the way."""
         if recipe.loop.evaluate.every or not isinstance(self.store, Table):
             return self.store
-        return Table(self.store.path, self.store.files)
+        alone = copy.copy(self.store)
+        alone.valid = None
+        return alone
 
     def weights(self, recipe: Recipe, facts: Facts) -> dict[str, torch.Tensor]:
         """What the model brings along, with rows for new tokens."""
@@ -211,7 +215,8 @@ class Setting:
 
     def told(self) -> dict[str, Any]:
         """What a model card and results.json say about how it was taught."""
-        asked = {k: v for k, v in asdict(self.question).items() if v not in (None, "")}
+        data = str(getattr(self.store, "path", self.question.data))
+        asked = {k: v for k, v in vars(self.question).items() if v not in (None, "")} | {"data": data}
         taught = {k: v for k, v in asdict(self.tuning).items() if v not in (None, False, 0, 0.0, ())}
         taught |= {"lr": self.lr(), "steps": self.steps(), "rows": self.rows(), "model": self.loaded.path}
         return {k: str(v) if isinstance(v, Path) else v for k, v in (asked | taught).items()}

@@ -1,0 +1,66 @@
+"""Is pre-training on a laptop of use? BERT-mini pre-trained for some minutes against the same model from scratch.
+
+    modeledge pretrain bert --size mini --data $MODELEDGE_DATA/text --budget 10min --out runs/10min
+    python experiments/usefulness.py --model 10min=runs/10min --model 60min=runs/60min --out results/usefulness
+
+Eight English tasks, all labels and 100, five seeds, 95 % intervals; every contender has its own best of two learning
+rates, told on a tenth of the training rows that it is then not trained on. It can be stopped and started again: finished
+cells are kept. Sizes were chosen so that a cell takes less than half a minute on two cores."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from modeledge.run.contest import Contender, Contest
+from modeledge.run.keep import load_model
+from modeledge.run.question import Question, Tuning
+
+PRETRAINED = Tuning(epochs=4, least=150, most=600)
+SCRATCH = Tuning(epochs=16, least=150, most=600, scratch=True)
+RATES, SCRATCH_RATES = (2e-4, 6e-4), (3e-4, 1e-3)
+PAIR = {"text": "text1", "second": "text2"}
+NLI = {"text": "premise", "second": "hypothesis"}
+
+
+def questions(data: Path) -> list[Question]:
+    """The eight tasks; the columns differ from set to set."""
+
+    def ask(name: str, task: str, metric: str, length: int, columns: dict[str, str] | None = None) -> Question:
+        return Question(task, data / "en" / f"{name}.train.parquet", None, columns, length, metric=metric, name=name)
+
+    return [
+        ask("sst2", "classify", "accuracy", 64),
+        ask("subj", "classify", "accuracy", 64),
+        ask("trec", "classify", "accuracy", 32, {"label": "coarse"}),
+        ask("agnews", "classify", "accuracy", 64),
+        ask("cola", "classify", "mcc", 32),
+        ask("mrpc", "classify", "accuracy", 96, PAIR),
+        ask("rte", "classify", "accuracy", 128, NLI),
+        ask("stsb", "regress", "spearman", 64, {"text": "en1", "second": "en2", "label": "score"}),
+    ]
+
+
+def main() -> None:
+    """Read the arguments, run what is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", required=True, help="NAME=FOLDER of a pre-trained model")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("MODELEDGE_DATA", "data")))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--labels", type=int, nargs="*", default=[100, 0], help="numbers of labels; 0: all of them")
+    parser.add_argument("--tasks", nargs="*", default=None, help="only these of the eight")
+    arguments = parser.parse_args()
+    models = {name: load_model(Path(folder)) for name, _, folder in (m.partition("=") for m in arguments.model)}
+    fresh = next(iter(models.values()))
+    contenders = [Contender("scratch", fresh, SCRATCH, SCRATCH_RATES)]
+    contenders += [Contender(name, loaded, PRETRAINED, RATES) for name, loaded in models.items()]
+    asked = [q for q in questions(arguments.data) if not arguments.tasks or q.name in arguments.tasks]
+    labels = [few or None for few in arguments.labels]
+    Contest(contenders, asked, arguments.out, labels, arguments.seeds).run()
+    print((arguments.out / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
