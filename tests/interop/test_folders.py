@@ -130,6 +130,13 @@ def test_settings_without_a_counterpart_are_refused(bert, change, said):
         import_folder(bert)
 
 
+@pytest.mark.parametrize("change", [{"hidden_size": "wide"}, {"num_attention_heads": 3}, {"id2label": [1, 2]}])
+def test_a_configuration_that_makes_no_sense_is_refused(bert, change):
+    edit(bert, **change)
+    with pytest.raises(InputError, match="config.json: not a configuration of a bert model"):
+        import_folder(bert)
+
+
 def test_damaged_files_and_folders_are_named(bert, tmp_path):
     with pytest.raises(InputError, match="no config.json"):
         import_folder(tmp_path)

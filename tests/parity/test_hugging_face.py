@@ -69,6 +69,7 @@ MODELS = {
     "bert, bare": ("BertModel", "BertConfig", BERT),
     "bert, classes": ("BertForSequenceClassification", "BertConfig", {**BERT, "num_labels": 3}),
     "bert, tags": ("BertForTokenClassification", "BertConfig", {**BERT, "num_labels": 5}),
+    "bert, answers": ("BertForQuestionAnswering", "BertConfig", BERT),
     "roberta": ("RobertaForMaskedLM", "RobertaConfig", BERT),
     "roberta, classes": ("RobertaForSequenceClassification", "RobertaConfig", {**BERT, "num_labels": 3}),
     "albert": ("AlbertForPreTraining", "AlbertConfig", {**BERT, "embedding_size": 8}),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,20 @@ def build_model(found: Imported, port: Port) -> tuple[nn.Module, dict[str, nn.Mo
     return backbone, heads
 
 
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Without the progress bars and notes of transformers, which are about its own defaults."""
+    noise = transformers.utils.logging
+    level = noise.get_verbosity()
+    noise.set_verbosity_error()
+    noise.disable_progress_bar()
+    try:
+        yield
+    finally:
+        noise.set_verbosity(level)
+        noise.enable_progress_bar()
+
+
 def compare(folder: Path, found: Imported, port: Port, *, seed: int) -> Check:
     """Our scores against those of transformers, where that is installed."""
     if importlib.util.find_spec("transformers") is None:
@@ -73,7 +88,8 @@ def compare(folder: Path, found: Imported, port: Port, *, seed: int) -> Check:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         batch = port.batch(found.backbone, found.facts)
-        model: Any = getattr(transformers, port.class_of(parts)).from_pretrained(folder, dtype=torch.float32)
+        with quiet(transformers):
+            model: Any = getattr(transformers, port.class_of(parts)).from_pretrained(folder, dtype=torch.float32)
         theirs = port.theirs(model.eval(), parts, batch)
         ours = port.ours(backbone, heads, batch)
     assert set(ours) == set(theirs), f"{set(ours)} {set(theirs)}"

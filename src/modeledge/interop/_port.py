@@ -137,7 +137,8 @@ class Port(Part):
         for role in ("pad", "bos", "eos"):
             if role in facts.get("special", {}):
                 out[f"{role}_token_id"] = facts["special"][role]
-        names = (facts.get("labels") or {}).get("label")
+        labels = facts.get("labels") or {}
+        names = labels.get("label") or next(iter(labels.values()), None)
         if names and parts & LABELLED:
             out["id2label"] = {str(i): name for i, name in enumerate(names)}
             out["label2id"] = {name: i for i, name in enumerate(names)}
@@ -217,7 +218,9 @@ class Port(Part):
         heads = self.heads(parts)
         if not heads:
             return {"states": out.last_hidden_state[batch.valid]}
-        found = {p: getattr(out, self.fields.get(p, "logits") if len(heads) > 1 else "logits") for p in heads}
+        if "span_qa" in heads:
+            out["logits"] = torch.stack([out.start_logits, out.end_logits], -1)
+        found = {p: out[self.fields.get(p, "logits") if len(heads) > 1 else "logits"] for p in heads}
         return {p: x if p in POOLED else x[batch.valid] for p, x in found.items()}
 
     fields: Mapping[str, str] = {}

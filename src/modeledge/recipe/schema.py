@@ -94,6 +94,13 @@ class Recipe(Config):
         for key in (*(n for rate in self.mix.rates for n in rate.split("+")), *self.mix.joins):
             if key not in names:
                 raise ValueError(f"mix names {key!r}, which is not an objective here ({', '.join(names)})")
+        for key, source in self.data.items():
+            streams = getattr(source, "streams", self.loop.batch)
+            if streams != self.loop.batch:
+                raise ValueError(
+                    f"data.{key}.streams is {streams} and loop.batch is {self.loop.batch}: a row of the batch is one"
+                    f" stream, so that it remembers its own past; set both to the same"
+                )
         for o in self.objectives:
             on = getattr(o, "on", None)
             if on is not None and on not in self.data:

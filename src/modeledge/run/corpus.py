@@ -139,10 +139,11 @@ def gather(root: Path | None = None, *, packages: int = PACKAGES) -> Corpus:
     return Corpus(texts, train, dev, test, sorted(ranked))
 
 
-def write_corpus(folder: Path) -> tuple[Corpus, CorpusFiles]:
+def write_corpus(folder: str | Path) -> tuple[Corpus, CorpusFiles]:
     """Gather the corpus and write it: text.jsonl with the column `text`, and package.train.jsonl, package.dev.jsonl and
     package.test.jsonl with the columns `text` and `label`."""
     corpus = gather()
+    folder = Path(folder)
     files = CorpusFiles(folder / "text.jsonl", *(folder / f"package.{part}.jsonl" for part in ("train", "dev", "test")))
     folder.mkdir(parents=True, exist_ok=True)
     _write(files.text, [{"text": text} for text in corpus.documents])
