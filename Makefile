@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+OUT ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 FAST := not slow and not gpu and not net
 SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.layers,modeledge.heads,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -12,15 +13,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: quickstart test check format lint types fast slow golden bench feel docs catalogue constraints clean
 
 quickstart: $(VENV)/.core
-	$(BIN)/modeledge quickstart
+	$(BIN)/modeledge quickstart --out $(OUT)
 
 test: check
 
 check: $(VENV)/.test lint types fast
 
 lint: $(VENV)/.test
-	$(BIN)/ruff format --check src tests tools bench
-	$(BIN)/ruff check src tests tools bench
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 
 types: $(VENV)/.test
 	$(BIN)/pyright
@@ -32,8 +33,8 @@ slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not gpu and not net"
 
 format: $(VENV)/.test
-	$(BIN)/ruff format src tests tools bench
-	$(BIN)/ruff check --fix src tests tools bench
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 golden: $(VENV)/.test
 	$(BIN)/python tools/golden.py

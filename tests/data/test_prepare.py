@@ -148,15 +148,17 @@ def test_wrong_input_is_refused_before_anything_is_written(document, write, toke
     for settings, error, why in [
         ({"tokenizer": tokenizer}, DataError, "no text in it: 2 empty documents"),
         ({"tokenizer": None}, InputError, "needs a tokenizer"),
-        ({"tokenizer": tokenizer, "valid_fraction": 1.5}, InputError, "valid-fraction"),
+        ({"tokenizer": tokenizer, "valid_fraction": 1.5}, InputError, "--valid"),
         ({"tokenizer": tokenizer, "kind": "txt"}, InputError, "did you mean 'text'"),
+        ({"tokenizer": tokenizer, "on_bad": "skp"}, InputError, "did you mean 'skip'"),
+        ({"tokenizer": tokenizer, "processes": -1}, InputError, "--processes"),
         ({"tokenizer": tokenizer, "kind": "parallel"}, InputError, "second"),
     ]:
         with pytest.raises(error, match=why):
             prepare(path, out=tmp_path / "s", **settings)
     assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
     one = write("b.jsonl", [document(1)])
-    with pytest.raises(DataError, match="(?s)every document was held out.*valid-fraction 0"):
+    with pytest.raises(DataError, match="(?s)every document was held out.*--valid 0"):
         prepare(one, out=tmp_path / "s", tokenizer=tokenizer, valid_fraction=0.9999)
     prepare(one, out=tmp_path / "s", tokenizer=tokenizer, valid_fraction=0)
     with pytest.raises(InputError, match="already a store"):

@@ -88,20 +88,24 @@ def test_bias_has_one_value_for_each_head_and_distance():
     torch.testing.assert_close(bias[0, :, 0, 5], part.table.weight[part.bucket(torch.tensor(3))])
 
 
+def on_grid(part, tokens, grid):
+    return part.add(torch.zeros(1, tokens, 16), torch.arange(tokens)[None], grid)
+
+
 def test_grid_at_its_own_resolution_is_the_table_and_at_others_keeps_cls():
     part = positions("grid")
-    same = part.add(torch.zeros(1, 10, 16), AT, (3, 3))[0]
+    same = on_grid(part, 10, (3, 3))[0]
     assert torch.equal(same, part.table.weight)
-    larger = part.add(torch.zeros(1, 1 + 6 * 6, 16), AT, (6, 6))[0]
+    larger = on_grid(part, 1 + 6 * 6, (6, 6))[0]
     assert torch.equal(larger[0], part.table.weight[0])
     constant = positions("grid")
     torch.nn.init.constant_(constant.table.weight, 0.7)
-    torch.testing.assert_close(constant.add(torch.zeros(1, 21, 16), AT, (5, 4)), torch.full((1, 21, 16), 0.7))
+    torch.testing.assert_close(on_grid(constant, 21, (5, 4)), torch.full((1, 21, 16), 0.7))
 
 
 def test_grid_without_cls_leaves_its_row_out():
     part = positions("grid")
-    assert torch.equal(part.add(torch.zeros(1, 9, 16), AT, (3, 3))[0], part.table.weight[1:])
+    assert torch.equal(on_grid(part, 9, (3, 3))[0], part.table.weight[1:])
 
 
 def test_grid_needs_patches():

@@ -10,7 +10,9 @@ from modeledge.core import Batch, kinds
 from modeledge.interop import check, export_folder, import_folder, port_of
 from modeledge.interop._check import build_model
 from modeledge.visibility import both, see
-from modeledge.visibility.causal import causal
+from modeledge.visibility.causal import anticausal, causal
+from modeledge.visibility.full import full
+from modeledge.visibility.prefix import prefix
 from modeledge.visibility.valid import valid
 
 transformers = pytest.importorskip("transformers")
@@ -204,3 +206,16 @@ def test_roberta_positions_move_with_the_padding_id(tmp_path):
     assert torch.equal(moved.state[TABLE][6:], ours.state[TABLE][2:])
     found = check(tmp_path / "ours")
     assert found.difference is not None and found.difference <= 1e-5
+
+
+@pytest.mark.parametrize("rule", [full, causal, anticausal, prefix(torch.tensor([3, 7]))])
+def test_bert_under_any_visibility_equals_that_of_transformers_with_the_mask(rule, tmp_path):
+    model = make("bert", tmp_path)
+    backbone, heads = build_model(import_folder(tmp_path), port_of("bert", where=""))
+    ids = torch.randint(0, 31, (2, 9))
+    index = torch.arange(9)
+    rows = torch.arange(2)[:, None, None, None]
+    mask = rule(rows, rows, index[:, None], index).expand(2, 1, 9, 9)
+    theirs = model(input_ids=ids, attention_mask=mask).prediction_logits
+    ours = heads["mlm"].head(backbone(Batch(ids=ids), see(rule, 2, 9, device="cpu")).states)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -129,7 +130,8 @@ class RowsWriter:
                 if not which:
                     self.frequency += np.bincount(chosen.tokens, minlength=len(self.frequency))
             if labels is not None:
-                self.labels[which] += [labels[i] for i in made.kept[rows]]
+                found = [labels[i] for i in made.kept[rows].tolist()]
+                self.labels[which] += [sys.intern(v) if isinstance(v, str) else v for v in found]
             self.rows[which] += int(rows.sum())
 
     def _write_labels(self) -> list[str]:
@@ -138,7 +140,7 @@ class RowsWriter:
         names = [] if numbers else sorted({str(v) for v in self.labels[False]}, key=_natural)
         place = {name: i for i, name in enumerate(names)}
         for which, values in self.labels.items():
-            strange = [v for v in values if v is None or (not numbers and str(v) not in place)]
+            strange = [v for v in values if not numbers and str(v) not in place]
             if strange:
                 raise DataError(f"the label {str(strange[0])!r} occurs in held-out rows but not in training")
             if self.rows[which]:

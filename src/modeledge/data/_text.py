@@ -125,7 +125,7 @@ class TextWriter:
         if not self.parts:
             raise DataError(f"{where}: no text in it: {self.empty:,} empty documents")
         if False not in self.parts:
-            raise DataError(f"{where}: every document was held out\n  next: --valid-fraction 0, or more documents")
+            raise DataError(f"{where}: every document was held out\n  next: --valid 0, or more documents")
         for part in self.parts.values():
             part.close()
         train, valid = self.parts[False], self.parts.get(True)

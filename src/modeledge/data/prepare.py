@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modeledge.core import InputError, PartConfig, build, unknown
 from modeledge.data._aligned import TEXT_COLUMNS, RowEncoder, RowsWriter, first_size, write_rows
@@ -21,6 +21,10 @@ from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Wanted, exp
 from modeledge.data.store import StoreWriter, require_free
 
 Kind = Literal["text", "table", "images", "pairs", "parallel"]
+Words = Literal["auto", "tokenizer"]
+Near = Literal["count", "drop"]
+OnBad = Literal["stop", "skip"]
+_CHOICES = {"kind": Kind, "documents": Documents, "words": Words, "near": Near, "on_bad": OnBad}
 Files = str | Path | Sequence[str | Path]
 KINDS = {"text": TEXTS, "table": TABLES, "images": (*IMAGES, ".parquet"), "pairs": TABLES, "parallel": TABLES}
 """What can be prepared, and from files of which endings."""
@@ -57,17 +61,20 @@ class Plan:
     lang: str | None = None
     size: int | None = None
     documents: Documents = "file"
-    words: Literal["auto", "tokenizer"] = "auto"
-    near: Literal["count", "drop"] = "count"
-    on_bad: Literal["stop", "skip"] = "stop"
+    words: Words = "auto"
+    near: Near = "count"
+    on_bad: OnBad = "stop"
     processes: int = 0
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(unknown("prepare", "kind of data", self.kind, KINDS))
+        for name, choice in _CHOICES.items():
+            if getattr(self, name) not in get_args(choice):
+                raise InputError(unknown("prepare", f"`{name}`", getattr(self, name), get_args(choice)))
+        if self.processes < 0:
+            raise InputError(f"--processes: expected 0 or more, found {self.processes}")
         if not 0 <= self.valid_fraction < 1:
-            raise InputError(f"--valid-fraction: expected 0 <= fraction < 1, found {self.valid_fraction}")
+            raise InputError(f"--valid: expected 0 <= fraction < 1, found {self.valid_fraction}")
         if self.kind == "parallel" and self.second is None:
             raise InputError("prepare: parallel text has two columns; name the other with --column second=NAME")
         if self.tokenizer is None and self.kind != "images":

@@ -71,7 +71,7 @@ class Store:
         if split == "train":
             return self
         if self.valid is None:
-            then = "prepare again with --valid-fraction, or give the validation data by name"
+            then = "prepare again with --valid, or give the validation data by name"
             raise DataError(f"{self.path}: nothing was held out for validation\n  next: {then}")
         return self.valid
 

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import Batch, Config, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
+from modeledge import core
+from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, entropy, own_document, pick
 from modeledge.views.corrupt.mask import choose_count, choose_each, choose_words, replace, word_ids
@@ -22,7 +23,7 @@ from modeledge.visibility.full import full
 from modeledge.visibility.prefix import prefix
 
 
-class Visible(Config):
+class Visible(core.Config):
     """Who sees whom while the hidden tokens are predicted.
 
     rule: everyone, one direction, or both directions in segment A and left to right in B (prefix); segments: the ids

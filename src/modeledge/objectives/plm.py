@@ -44,7 +44,7 @@ class PermutationLM(Objective):
 
     config: Config
 
-    def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
+    def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)
         if getattr(backbone.config, "kind", "") != "two_stream":
             raise RecipeError(f"objective {self.losses[0]}: needs backbone.kind: two_stream, found"

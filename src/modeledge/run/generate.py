@@ -43,15 +43,17 @@ def generate(
     Raises InputError if prompt and text do not fit the model, or the model cannot write."""
     special = objective.facts.special
     end = special.get("eos", special.get("sep", -1))
-    was_training = backbone.training, objective.training
-    backbone.eval(), objective.eval()
+    training = [module for module in (backbone, objective) if module.training]
+    for module in training:
+        module.eval()
     try:
         reader = reader_of(backbone, objective, batch, limit=limit)
         if isinstance(how, Beam):
             return beams(reader, how, limit=limit, end=end, pad=objective.facts.pad)
         return one_by_one(reader, how, limit=limit, end=end, pad=objective.facts.pad, rng=rng)
     finally:
-        backbone.train(was_training[0]), objective.train(was_training[1])
+        for module in training:
+            module.train()
 
 
 def reader_of(backbone: nn.Module, objective: Objective, batch: Batch, *, limit: int) -> Reader:

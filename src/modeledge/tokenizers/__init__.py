@@ -343,16 +343,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def require_same(one: str, other: str, *, names: tuple[str, str]) -> None:
-    """Raise InputError if two fingerprints differ; the message names both sides, e.g. ("the store x", "the run y")."""
-    if one != other:
-        raise InputError(
-            f"{names[0]} and {names[1]} were made with different tokenizers\n"
-            f"  {names[0]}: {one[:16]}\n  {names[1]}: {other[:16]}\n"
-            "  next: prepare the data again with the tokenizer of the model (--tokenizer FOLDER)"
-        )
-
-
 def role_id(tokenizer: Tokenizer, role: str) -> int:
     """The id that plays `role`. Raises InputError naming the roles there are."""
     if role not in tokenizer.special:

@@ -58,12 +58,14 @@ class Source(Part):
         self.count = int(count)
         if self.count < 1:
             raise DataError(
-                f"{self.store.path}: too little data for a single row of {self.config.kind or 'this source'}"
-                f" \n  next: a shorter length, or more data"
+                f"{self.store.path}: too little data for a single row of {self.config.kind or 'this source'}\n"
+                "  next: a shorter length, or more data"
             )
         if documents is not None and self.config.sampling < 1:
             if "lang" not in self.store:
-                raise DataError(f"{self.store.path}: sampling by language needs a column `lang`; prepare with --lang")
+                raise DataError(
+                    f"{self.store.path}: sampling by language needs a column `lang`; prepare with --column lang=NAME"
+                )
             self.languages = Languages(self.store["lang"][documents], self.config.sampling)
 
 
