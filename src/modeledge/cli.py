@@ -111,6 +111,12 @@ def prepare(
         list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")
     ] = [],  # noqa: B006
     valid: Annotated[float, typer.Option(help="Share of documents held out.")] = 0.01,
+    valid_files: Annotated[list[str], typer.Option(help="Files to hold out instead of a share. May be repeated.")] = [],  # noqa: B006
+    documents: Annotated[
+        str, typer.Option(help="A document of a .txt file: file, blank (lines between) or line.")
+    ] = "file",
+    near: Annotated[str, typer.Option(help="Near-duplicates of earlier documents: count or drop.")] = "count",
+    side: Annotated[int | None, typer.Option("--size", help="Side of stored pictures, in pixels.")] = None,
     processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).")] = 0,
     on_bad: Annotated[str, typer.Option(help="A bad record: stop, or skip it into rejects.jsonl.")] = "stop",
     as_json: Json = False,
@@ -121,7 +127,8 @@ def prepare(
 
     summary = make_store(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
-        processes=processes, on_bad=on_bad, quiet=quiet or as_json,
+        processes=processes, on_bad=on_bad, valid_files=valid_files, documents=documents, near=near, size=side,
+        quiet=quiet or as_json,
     )  # fmt: skip
     show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 

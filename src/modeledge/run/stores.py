@@ -39,6 +39,10 @@ def make_store(
     valid: float,
     processes: int,
     on_bad: str,
+    valid_files: Sequence[str] = (),
+    documents: str = "file",
+    near: str = "count",
+    size: int | None = None,
     quiet: bool = False,
 ) -> Summary:
     """The `prepare` verb: raw files to a store at `out`. `columns`: which column holds what, e.g. {"text": "body"}."""
@@ -46,8 +50,13 @@ def make_store(
     for name in columns:
         if name not in known:
             raise InputError(unknown(f"--column {name}={columns[name]}", "role of a column", name, known))
+    choices = {"--documents": (documents, ("file", "blank", "line")), "--near": (near, ("count", "drop"))}
+    for option, (value, allowed) in {**choices, "--on-bad": (on_bad, ("stop", "skip"))}.items():
+        if value not in allowed:
+            raise InputError(unknown(option, "choice", value, allowed))
     made = None if kind == "images" else tokenizer_for(tokenizer, vocab=vocab)
-    options: dict[str, Any] = {"valid_fraction": valid, "processes": processes, "on_bad": on_bad, **columns}
+    options: dict[str, Any] = {"valid_fraction": valid, "valid": list(valid_files) or None, "processes": processes}
+    options |= {"on_bad": on_bad, "documents": documents, "near": near, "size": size, **columns}
     return prepare(
         list(files), out=out, kind=kind, tokenizer=made, progress=told(make_progress(quiet=quiet)), **options
     )
