@@ -4,7 +4,7 @@
     python experiments/usefulness.py --model 10min=runs/10min --model 60min=runs/60min --out results/usefulness
 
 Eight English tasks, all labels and 100, five seeds, 95 % intervals; every contender has its own best of two learning
-rates, told on a tenth of the training rows that it is then not trained on. It can be stopped and started again: finished
+rates, told on a tenth of the training rows, which it does not see then. It can be stopped and started again: finished
 cells are kept. Sizes were chosen so that a cell takes less than half a minute on two cores."""
 
 from __future__ import annotations

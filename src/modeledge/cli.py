@@ -284,34 +284,81 @@ def finetune(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A fine-tuned model.")],
-    data: Annotated[Path, typer.Option(help="A table with labels.")],
+    folder: Annotated[Path, typer.Argument(help="A model folder.")],
+    data: Annotated[Path, typer.Option(help="A table with labels, or a store.")],
+    task: Annotated[
+        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval.")
+    ] = None,
     column: Columns = [],  # noqa: B006
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """The figures of a fine-tuned model on labelled rows."""
+    """The figures of a model on labelled rows or held-out data."""
     from modeledge.run.predict import evaluate_model
 
-    figures = evaluate_model(folder, data, columns=pairs(column, "--column") or None, device=device)
+    figures = evaluate_model(folder, data, task=task, columns=pairs(column, "--column") or None, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A fine-tuned model.")],
+    folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or a causal language model to prompt.")],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
-    text: Annotated[list[str], typer.Option(help="A text to answer. May be repeated.")] = [],  # noqa: B006
+    text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
+    beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
+    temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
+    top_p: Annotated[float, typer.Option(help="Draw among the fewest tokens that hold this share.")] = 1.0,
+    limit: Annotated[int, typer.Option(help="Continue a prompt by at most so many tokens.")] = 40,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """What a fine-tuned model answers, one JSON line a row."""
+    """What a model answers, one JSON line a row."""
+    from modeledge.run.keep import load_model
     from modeledge.run.predict import predict as run
+    from modeledge.run.prompt import continue_texts, continues_text
+    from modeledge.run.search import Beam, Greedy, Sample
 
-    answers = run(folder, data, texts=text, columns=pairs(column, "--column") or None, device=device)
+    how = Sample(temperature, top_k, top_p) if temperature > 0 else Beam(beams) if beams > 1 else Greedy()
+    loaded = load_model(folder)
+    if text and continues_text(loaded):
+        answers = continue_texts(loaded, text, how, limit=limit)
+    else:
+        answers = run(loaded, data, texts=text, columns=pairs(column, "--column") or None, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)
+
+
+@app.command()
+def compare(
+    recipes: Annotated[list[str], typer.Argument(help="Two or more recipes.")],
+    out: Out,
+    data: Data = [],  # noqa: B006
+    budget: Annotated[str, typer.Option(help="What each may spend: 1e14flop, 5Mtok, 2min, 500steps.")] = "1e14flop",
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds.")] = 3,
+    size: Size = None,
+    task: Annotated[list[str], typer.Option(help="Then fine-tune: TASK=FILE, e.g. classify=x.train.parquet.")] = [],  # noqa: B006
+    column: Columns = [],  # noqa: B006
+    sets: Sets = [],  # noqa: B006
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Several recipes at the same cost, side by side, with intervals."""
+    from modeledge.run.compare import compare as run
+    from modeledge.run.question import Question
+
+    columns = pairs(column, "--column") or None
+    asked = [pairs([text], "--task").popitem() for text in task]
+    questions = [Question(kind, Path(file), columns=columns, name=f"{kind} {Path(file).stem}") for kind, file in asked]
+    found = run(
+        recipes, data=data, out=out, budget=budget, seeds=seeds, size=size, sets=sets, questions=questions,
+        device=device, quiet=quiet or as_json,
+    )  # fmt: skip
+    show(found.as_dict(), as_json=as_json, text=str(found))
+    if found.exit_code:
+        raise SystemExit(found.exit_code)
 
 
 @app.command()

@@ -7,7 +7,6 @@ say which package a docstring belongs to, against the same model from scratch, e
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +73,7 @@ def quickstart(
 def prepare_store(text: Path, store: Path, *, size: str) -> Any:
     """The corpus as tokens, with the tokenizer the recipe asks for."""
     wanted = check(resolve(RECIPE, size=size)).tokenizer
-    return prepare([text], out=store, tokenizer=wanted, valid_fraction=0.05, processes=os.cpu_count() or 1)
+    return prepare([text], out=store, tokenizer=wanted, valid_fraction=0.05, processes=1)
 
 
 def learn(out: Path, *, seconds: float, size: str, quiet: bool) -> Outcome:

@@ -57,13 +57,15 @@ def best_rate(
     trials: int = 1,
     device: str = "auto",
 ) -> tuple[float, dict[float, float]]:
-    """(The rate with the best mean over `trials` seeds, the mean of each.) The validation rows are not looked at."""
+    """(The rate with the best mean over `trials` seeds, the mean of each.) The validation rows are not looked at.
+
+    Raises SystemExit with 128 + the signal if it is stopped by one."""
     asked = replace(question, data=shares(Path(str(question.data))), valid=None)
     seeds = range(AWAY, AWAY + trials)
     found: dict[float, float] = {}
     for rate in rates:
-        tried = finetune(
-            loaded, asked, replace(tuning, lr=rate), seeds=seeds, device=device, progress=Silent()
-        ).values()
-        found[rate] = float(np.mean(list(tried.values())))
+        tried = finetune(loaded, asked, replace(tuning, lr=rate), seeds=seeds, device=device, progress=Silent())
+        if tried.exit_code:
+            raise SystemExit(tried.exit_code)
+        found[rate] = float(np.mean(list(tried.values().values())))
     return max(found, key=lambda rate: found[rate]), found
