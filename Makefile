@@ -27,7 +27,7 @@ types: $(VENV)/.test
 	$(BIN)/pyright
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) $(SHAPES)
+	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) --timeout 300 $(SHAPES)
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not gpu and not net"

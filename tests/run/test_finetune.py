@@ -1,0 +1,362 @@
+"""Fine-tuning, judging and predicting on tables about animals and where they are, with toy models of several families."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from modeledge.core import DataError, InputError, RecipeError
+from modeledge.data.tables import Table
+from modeledge.run.answer import rows_for
+from modeledge.run.checkpoint import own_tensors
+from modeledge.run.finetune import Question, Tuning, finetune
+from modeledge.run.keep import load_model
+from modeledge.run.predict import evaluate_model, predict
+from modeledge.run.pretrain import pretrain
+from modeledge.run.search import Beam
+from modeledge.run.setting import Setting
+
+NOUNS, PLACES, VERBS = ["dog", "cat", "bird", "fish"], ["garden", "house", "river"], ["sees", "hears", "likes"]
+FAST = {"lr": 3e-3, "batch": 16}
+
+
+def silent(text):
+    """Where nobody listens."""
+
+
+def statements(n, seed):
+    """Rows with everything the tasks ask for; the answers can be read off the words."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        (a, b), place, verb = rng.choice(NOUNS, 2, replace=False), rng.choice(PLACES), rng.choice(VERBS)
+        text = f"The {a} {verb} the {b} in the {place} ."
+        words = text.split()
+        tags = ["B-ANIMAL" if w in NOUNS else "B-PLACE" if w in PLACES else "O" for w in words]
+        yield {
+            "text": text,
+            "place": str(place),
+            "number": float(NOUNS.index(a)) * 10 + 100,
+            "words": words,
+            "tags": tags,
+            "question": f"What {verb} the {b} ?",
+            "answers": [str(a)],
+            "starts": [text.index(a)],
+            "other": f"In the {place} the {a} {verb} the {b} .",
+            "right": str(place),
+            "wrong": str(rng.choice([p for p in PLACES if p != place])),
+            "which": "right",
+        }
+
+
+def write(file, rows):
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return file
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    write(folder / "x.valid.jsonl", statements(48, 1))
+    return write(folder / "x.train.jsonl", statements(160, 0))
+
+
+@pytest.fixture(scope="module")
+def models(corpus, tmp_path_factory):
+    """models("bert"): the folder of a toy model, pre-trained for a few steps at the first call."""
+    home, made = tmp_path_factory.mktemp("models"), {}
+    small = ["loop.batch=8", "loop.precision=fp32", "loop.steps=4"]
+    trunk = ["backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.ffn.width=64"]
+    rows = ["data.text={kind: full_sentences, length: 32}"]
+    sets = {
+        "bert": ["tokenizer.vocab=200", "objectives=[{kind: mlm}]", *rows, *trunk],
+        "roberta": ["tokenizer={kind: byte_bpe, vocab: 400}", *rows, *trunk],
+        "gpt2": ["tokenizer.vocab=400", "data.text.length=32", *trunk],
+        "t5": ["tokenizer={kind: unigram, vocab: 220, family: t5, sentinels: 20}", "data.text.length=32", *trunk],
+        "elmo": ["tokenizer.vocab=200"],
+    }
+
+    def make(name):
+        if name not in made:
+            size = "tiny" if name == "elmo" else None
+            made[name] = home / name
+            pretrain(name, data=[str(corpus)], out=home / name, size=size, sets=[*sets[name], *small], quiet=True)
+        return made[name]
+
+    return make
+
+
+QUESTIONS = {
+    "classify": {"columns": {"label": "place"}},
+    "regress": {"columns": {"label": "number"}},
+    "tag": {"columns": {"text": "words", "label": "tags"}},
+    "span_qa": {"columns": {"text": "question", "second": "text", "label": "answers"}, "length": 40},
+    "choice": {"columns": {"label": "which", "choices": ["right", "wrong"]}},
+    "embed": {"columns": {"second": "other"}},
+}
+
+
+def ask(task, data, **changes):
+    return Question(task, data, **{**QUESTIONS[task], **changes})
+
+
+@pytest.mark.parametrize(
+    ("task", "figure", "least", "steps"),
+    [
+        ("classify", "accuracy", 0.9, 60),
+        ("regress", "spearman", 0.8, 100),
+        ("tag", "f1", 0.9, 40),
+        ("span_qa", "f1", 0.6, 100),
+        ("choice", "accuracy", 0.9, 60),
+        ("embed", "recall@1", 0.2, 40),
+    ],
+)
+def test_a_toy_learns_what_can_be_read_off_the_words(models, table, task, figure, least, steps):
+    tuned = finetune(models("bert"), ask(task, table), Tuning(epochs=100, most=steps, **FAST), quiet=True)
+    assert tuned.figures[0][figure] > least
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "span_qa", "choice", "regress"])
+def test_a_saved_model_answers_as_it_did_when_it_was_judged(models, table, tmp_path, task):
+    tuned = finetune(models("bert"), ask(task, table), Tuning(most=4, **FAST), out=tmp_path / "o", quiet=True)
+    again = evaluate_model(tmp_path / "o", table.with_name("x.valid.jsonl"))
+    assert again == pytest.approx(tuned.figures[0], abs=1e-6)
+    told = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert told["seeds"]["0"] == pytest.approx(tuned.figures[0]) and told["settings"]["steps"] == 4
+
+
+def test_predict_needs_no_labels_and_keeps_the_order(models, table, tmp_path):
+    finetune(models("bert"), ask("classify", table), Tuning(epochs=100, most=60, **FAST), out=tmp_path / "o", quiet=True)
+    texts = ["The dog sees the cat in the river .", "In the house .", "The cat likes the dog in the garden ."]
+    assert [a["label"] for a in predict(tmp_path / "o", texts=texts)] == ["river", "house", "garden"]
+    file = write(tmp_path / "plain.jsonl", [{"text": t} for t in reversed(texts)])
+    assert [a["label"] for a in predict(tmp_path / "o", file)] == ["garden", "house", "river"]
+
+
+def test_tags_of_words_that_a_row_has_no_room_for_count_as_o(models, table):
+    short = ask("tag", table, length=8)
+    setting = Setting(load_model(models("bert")), short, Tuning(), say=silent)
+    from modeledge.run.tasks import judge_tags, read_tags
+
+    gold = [np.where(r["labels"] < 0, 0, r["labels"]) for r in _rows(setting.valid)]
+    answers = read_tags(gold, setting.valid)
+    assert all(len(a["tags"]) == len(r.value["words"]) for a, r in zip(answers, setting.valid.records, strict=True))
+    found = judge_tags(answers, setting.valid)
+    assert found["precision"] == 1.0 and found["recall"] < 0.8
+
+
+def test_answers_are_cut_from_the_passage_by_characters(models, table):
+    setting = Setting(load_model(models("bert")), ask("span_qa", table), Tuning(), say=silent)
+    from modeledge.run.tasks import judge_spans, read_spans
+
+    raw = []
+    for row, begin, end in zip(_rows(setting.valid), setting.valid.extra["begins"], setting.valid.extra["ends"], strict=True):
+        scores = np.zeros((len(row["ids"]), 2))
+        scores[begin, 0], scores[end, 1] = 9.0, 9.0
+        raw.append(scores)
+    assert judge_spans(read_spans(raw, setting.valid), setting.valid) == {"exact_match": 1.0, "f1": 1.0}
+
+
+def _rows(source):
+    index = np.arange(len(source))
+    return [source.rows(index[i : i + 1], np.random.default_rng(0)).rows(0) for i in index]
+
+
+@pytest.mark.parametrize("family", ["roberta", "gpt2", "elmo"])
+def test_every_family_classifies_in_its_own_form(models, table, tmp_path, family):
+    tuning = Tuning(epochs=100, most=80, batch=16, lr=5e-3 if family == "elmo" else 3e-3)
+    tuned = finetune(models(family), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
+    assert tuned.figures[0]["accuracy"] > 0.7
+    again = evaluate_model(tmp_path / "o", table.with_name("x.valid.jsonl"))
+    assert again == pytest.approx(tuned.figures[0], abs=1e-6)
+
+
+def test_gpt_reads_start_a_delimiter_b_extract_and_keeps_its_old_rows(models, table):
+    loaded = load_model(models("gpt2"))
+    pair = Question("classify", table, columns={"text": "text", "second": "question", "label": "place"})
+    setting = Setting(loaded, pair, Tuning(), say=silent)
+    special, frame = setting.facts.special, setting.facts.tokenizer.frame(pair=True)
+    assert (frame.before, frame.between, frame.after) == tuple((special[r],) for r in ("start", "delimiter", "extract"))
+    assert setting.facts.vocab == loaded.facts.vocab + 3
+    job = setting.job(0, None, device="cpu", progress=None)
+    old, new = loaded.model.backbone.embed.weight, job.init["backbone.embedding.word.weight"]
+    assert torch.equal(new[: len(old)], old) and new[len(old) :].std() > 0
+    row = setting.source.rows(np.arange(1), np.random.default_rng(0))
+    ids = row.ids[0][row.valid[0]] if "valid" in row else row.ids[0]
+    assert ids[0] == special["start"] and ids[-1] == special["extract"] and (ids == special["delimiter"]).sum() == 1
+
+
+def test_similarity_read_in_both_orders_does_not_know_which_text_came_first(models, table, tmp_path):
+    columns = {"text": "text", "second": "question", "label": "number"}
+    both = Question("regress", table, columns=columns, orders="both")
+    finetune(models("gpt2"), both, Tuning(most=3, **FAST), out=tmp_path / "o", quiet=True)
+    pair = ("The dog sees the cat .", "What sees the cat ?")
+    one, other = (predict(tmp_path / "o", texts=[p])[0]["value"] for p in (pair, pair[::-1]))
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["classify", "choice"])
+def test_the_auxiliary_language_model_is_trained_beside_the_task(models, table, tmp_path, task):
+    run = finetune(models("gpt2"), ask(task, table), Tuning(most=6, auxiliary=0.5, **FAST), out=tmp_path / "o", quiet=True)
+    first = json.loads((tmp_path / "o" / "metrics.jsonl").read_text().splitlines()[0])
+    assert set(first["loss"]) == {task, "clm"} and run.figures
+    loaded = load_model(tmp_path / "o")
+    assert {o.weight for o in loaded.recipe.objectives} == {1.0, 0.5}
+
+
+def test_without_a_weight_there_is_no_language_model_head_to_train(models, table):
+    setting = Setting(load_model(models("gpt2")), ask("classify", table), Tuning(), say=silent)
+    assert [o["kind"] for o in setting.tree(0).keys["objectives"]] == ["classify"]
+
+
+def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models, table, tmp_path):
+    tuning = Tuning(epochs=100, most=30, train="head", mix=True, batch=16, lr=1e-2)
+    finetune(models("elmo"), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
+    before, after = own_tensors(load_model(models("elmo")).model), own_tensors(load_model(tmp_path / "o").model)
+    assert all(torch.equal(after[n], t) for n, t in before.items() if n.startswith("backbone."))
+    mixed = next(t for n, t in after.items() if n.endswith("mix.weights"))
+    assert len(mixed) == 3 and mixed.abs().max() > 0
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_text_to_text_learns_to_name_the_place(models, table, tmp_path, family):
+    question = Question("text_to_text", table, columns={"label": "place"}, length=32)
+    tuned = finetune(models(family), question, Tuning(epochs=100, most=150, **FAST), out=tmp_path / "o", quiet=True)
+    assert tuned.figures[0]["exact_match"] > 0.7
+    texts = ["The dog sees the cat in the river ."] * 2
+    assert predict(tmp_path / "o", texts=texts) == predict(tmp_path / "o", texts=texts, how=Beam(beams=1))
+
+
+def test_text_to_text_goes_on_with_the_pre_trained_head(models, table):
+    loaded = load_model(models("t5"))
+    question = Question("text_to_text", table, columns={"label": "place"}, length=32)
+    job = Setting(loaded, question, Tuning(), say=silent).job(0, None, device="cpu", progress=None)
+    old = {n.removeprefix("objectives.denoise."): t for n, t in own_tensors(loaded.model).items() if ".denoise." in n}
+    new = {n.removeprefix("objectives.seq2seq."): t for n, t in job.init.items() if n.startswith("objectives.seq2seq.")}
+    assert old.keys() == new.keys() and all(torch.equal(t, new[n]) for n, t in old.items())
+
+
+# -- seeds and few labels -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_figures_and_seeds_give_an_interval(models, table):
+    tuning = Tuning(most=8, **FAST)
+    loaded = load_model(models("bert"))
+    tuned = finetune(loaded, ask("classify", table), tuning, seeds=3, quiet=True)
+    again = finetune(loaded, ask("classify", table), tuning, seeds=[1], quiet=True)
+    assert again.figures[1] == tuned.figures[1]
+    found = tuned.intervals()["accuracy"]
+    assert found.n == 3 and found.mean == pytest.approx(np.mean([f["accuracy"] for f in tuned.figures.values()]))
+    assert "3 seeds" in str(tuned)
+
+
+def test_few_labels_are_the_same_rows_for_every_contender_and_others_for_another_seed(models, table):
+    loaded = load_model(models("bert"))
+
+    def rows(seed, **how):
+        setting = Setting(loaded, ask("classify", table), Tuning(labels=20, **how), say=silent)
+        job = setting.job(seed, None, device="cpu", progress=None)
+        from modeledge.recipe.schema import check
+
+        return setting.read(job.stores["task"], check(job.tree).data["task"].model_dump()).row.tolist()
+
+    assert rows(0) == rows(0, scratch=True, lr=1e-3) and len(rows(0)) == 20
+    assert rows(0) != rows(1)
+
+
+def test_from_scratch_takes_nothing_over(models, table):
+    loaded = load_model(models("bert"))
+    make = lambda scratch: Setting(loaded, ask("classify", table), Tuning(scratch=scratch), say=silent)  # noqa: E731
+    assert make(True).job(0, None, device="cpu", progress=None).init is None
+    init = make(False).job(0, None, device="cpu", progress=None).init
+    assert torch.equal(init["backbone.embedding.word.weight"], loaded.model.backbone.embed.weight)
+
+
+def test_classes_are_numbered_in_the_order_of_training_whatever_is_judged(models, table, tmp_path):
+    finetune(models("bert"), ask("classify", table), Tuning(most=2, **FAST), out=tmp_path / "o", quiet=True)
+    only = write(tmp_path / "river.jsonl", [r for r in statements(30, 3) if r["place"] == "river"])
+    loaded = load_model(tmp_path / "o")
+    source = rows_for(loaded, Table.open(only))
+    assert source.labels == ["garden", "house", "river"] and set(source.label.tolist()) == {2}
+
+
+# -- wrong input ----------------------------------------------------------------------------------------------------------
+
+
+def wrong(models, question, tuning=None, family="bert"):
+    with pytest.raises(InputError) as error:
+        finetune(models(family), question, tuning or Tuning(most=1), quiet=True)
+    return str(error.value)
+
+
+def test_an_unknown_task_is_answered_with_the_nearest(models, table):
+    assert "did you mean 'classify'" in wrong(models, Question("clasify", table))
+
+
+def test_an_unknown_column_names_the_file_and_the_nearest(models, table):
+    said = wrong(models, Question("classify", table, columns={"label": "plaec"}))
+    assert "x.train.jsonl" in said and "plaec" in said
+
+
+def test_a_role_that_does_not_exist_is_answered_with_the_nearest(models, table):
+    assert "did you mean 'label'" in wrong(models, Question("classify", table, columns={"lable": "place"}))
+
+
+def test_a_label_never_seen_in_training_is_named_with_its_row_before_anything_is_trained(models, table, tmp_path):
+    odd = write(tmp_path / "odd.jsonl", [*statements(3, 5), {"text": "x", "place": "rivers"}])
+    with pytest.raises(DataError, match=r"odd.jsonl:4: the label 'rivers' does not occur in training.*'river'") as error:
+        finetune(models("bert"), ask("classify", table, valid=odd), Tuning(most=1), out=tmp_path / "o", quiet=True)
+    assert "known: garden, house, river" in str(error.value) and not (tmp_path / "o").exists()
+
+
+def test_an_empty_table_is_refused(models, tmp_path):
+    assert "the file is empty" in wrong(models, Question("classify", write(tmp_path / "e.jsonl", [])))
+
+
+def test_a_row_longer_than_the_model_is_refused_and_longer_texts_are_counted(models, table):
+    said = wrong(models, ask("classify", table, length=4096))
+    assert "places for 512 tokens" in said
+    lines = []
+    Setting(load_model(models("bert")), ask("classify", table, length=8), Tuning(), say=lines.append)
+    assert lines == ["training: 160 rows, 160 cut to 8 tokens", "validation: 48 rows, 48 cut to 8 tokens"]
+
+
+def test_what_an_architecture_cannot_do_is_said(models, table):
+    assert "--task text_to_text" in wrong(models, ask("classify", table), family="t5")
+    assert "neither decodes" in wrong(models, Question("text_to_text", table, columns={"label": "place"}))
+    assert "causal language model" in wrong(models, ask("classify", table), Tuning(most=1, auxiliary=0.5))
+    assert "add --train head" in wrong(models, ask("classify", table), Tuning(most=1, mix=True))
+
+
+def test_a_second_text_that_the_task_needs_is_asked_for(models, table):
+    assert "--column second=COLUMN" in wrong(models, Question("span_qa", table, columns={"label": "answers"}))
+
+
+def test_overrides_reach_the_recipe_and_wrong_ones_are_named(models, table):
+    setting = Setting(load_model(models("bert")), ask("classify", table), Tuning(sets=("optim.lr=0.5",)), say=silent)
+    assert setting.tree(0).keys["optim"]["lr"] == 0.5
+    with pytest.raises(RecipeError, match="did you mean 'weight_decay'"):
+        finetune(models("bert"), ask("classify", table), Tuning(sets=("optim.wieght_decay=1",)), quiet=True)
+
+
+def test_a_model_that_was_not_taught_is_not_asked(models):
+    with pytest.raises(InputError, match="not taught a task yet"):
+        predict(models("bert"), texts=["x"])
+
+
+def test_texts_without_what_the_task_reads_are_refused(models, table, tmp_path):
+    finetune(models("bert"), ask("choice", table), Tuning(most=1), out=tmp_path / "o", quiet=True)
+    with pytest.raises(DataError, match="text 1: 'right' is missing"):
+        predict(tmp_path / "o", texts=[{"text": "x"}])
+
+
+@pytest.mark.slow
+def test_pretrained_and_fresh_models_learn_trec(data, models):
+    file = data("en/trec.train.parquet")
+    question = Question("classify", file, columns={"label": "coarse"}, length=32)
+    tuned = finetune(models("bert"), question, Tuning(most=150, lr=3e-3), quiet=True)
+    assert tuned.figures[0]["accuracy"] > 0.5  # the commonest class has 0.22
+    assert Path(file).is_file()
