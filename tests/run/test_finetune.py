@@ -46,8 +46,8 @@ def statements(n, seed):
             "answers": [str(a)],
             "starts": [text.index(a)],
             "other": f"In the {place} the {a} {verb} the {b} .",
-            "right": str(place),
-            "wrong": str(rng.choice([p for p in PLACES if p != place])),
+            "right": str(b),
+            "wrong": str(place),
             "which": "right",
         }
 
@@ -76,7 +76,7 @@ def models(corpus, tmp_path_factory):
         "roberta": ["tokenizer={kind: byte_bpe, vocab: 400}", *rows, *trunk],
         "gpt2": ["tokenizer.vocab=400", "data.text.length=32", *trunk],
         "t5": ["tokenizer={kind: unigram, vocab: 220, family: t5, sentinels: 20}", "data.text.length=32", *trunk],
-        "elmo": ["tokenizer.vocab=200"],
+        "elmo": ["tokenizer.vocab=200", "data.text.streams=8"],
     }
 
     def make(name):
@@ -103,10 +103,23 @@ def ask(task, data, **changes):
     return Question(task, data, **{**QUESTIONS[task], **changes})
 
 
+@pytest.fixture(scope="module")
+def taught(models, table, tmp_path_factory):
+    """The folder of a toy BERT that knows the places, and what it got on the validation rows."""
+    out = tmp_path_factory.mktemp("taught") / "o"
+    return out, finetune(
+        models("bert"), ask("classify", table), Tuning(epochs=100, most=120, **FAST), out=out, quiet=True
+    )
+
+
+def test_a_toy_learns_to_tell_the_place(taught):
+    assert taught[1].figures[0]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "figure", "least", "steps"),
     [
-        ("classify", "accuracy", 0.9, 60),
         ("regress", "spearman", 0.8, 100),
         ("tag", "f1", 0.9, 40),
         ("span_qa", "f1", 0.6, 100),
@@ -114,26 +127,29 @@ def ask(task, data, **changes):
         ("embed", "recall@1", 0.2, 40),
     ],
 )
-def test_a_toy_learns_what_can_be_read_off_the_words(models, table, task, figure, least, steps):
+def test_a_toy_learns_every_task_that_can_be_read_off_the_words(models, table, task, figure, least, steps):
     tuned = finetune(models("bert"), ask(task, table), Tuning(epochs=100, most=steps, **FAST), quiet=True)
     assert tuned.figures[0][figure] > least
 
 
-@pytest.mark.parametrize("task", ["classify", "tag", "span_qa", "choice", "regress"])
+@pytest.mark.parametrize("task", ["tag", "span_qa", "choice", "regress"])
 def test_a_saved_model_answers_as_it_did_when_it_was_judged(models, table, tmp_path, task):
-    tuned = finetune(models("bert"), ask(task, table), Tuning(most=4, **FAST), out=tmp_path / "o", quiet=True)
+    tuned = finetune(models("bert"), ask(task, table), Tuning(most=2, **FAST), out=tmp_path / "o", quiet=True)
     again = evaluate_model(tmp_path / "o", table.with_name("x.valid.jsonl"))
     assert again == pytest.approx(tuned.figures[0], abs=1e-6)
     told = json.loads((tmp_path / "o" / "results.json").read_text())
-    assert told["seeds"]["0"] == pytest.approx(tuned.figures[0]) and told["settings"]["steps"] == 4
+    assert told["seeds"]["0"] == pytest.approx(tuned.figures[0]) and told["settings"]["steps"] == 2
 
 
-def test_predict_needs_no_labels_and_keeps_the_order(models, table, tmp_path):
-    finetune(models("bert"), ask("classify", table), Tuning(epochs=100, most=60, **FAST), out=tmp_path / "o", quiet=True)
-    texts = ["The dog sees the cat in the river .", "In the house .", "The cat likes the dog in the garden ."]
-    assert [a["label"] for a in predict(tmp_path / "o", texts=texts)] == ["river", "house", "garden"]
+def test_predict_needs_no_labels_and_keeps_the_order(taught, tmp_path):
+    texts = [
+        "The dog sees the cat in the river .",
+        "The fish hears the bird in the house .",
+        "The cat likes the dog in the garden .",
+    ]
+    assert [a["label"] for a in predict(taught[0], texts=texts)] == ["river", "house", "garden"]
     file = write(tmp_path / "plain.jsonl", [{"text": t} for t in reversed(texts)])
-    assert [a["label"] for a in predict(tmp_path / "o", file)] == ["garden", "house", "river"]
+    assert [a["label"] for a in predict(taught[0], file)] == ["garden", "house", "river"]
 
 
 def test_tags_of_words_that_a_row_has_no_room_for_count_as_o(models, table):
@@ -153,7 +169,9 @@ def test_answers_are_cut_from_the_passage_by_characters(models, table):
     from modeledge.run.tasks import judge_spans, read_spans
 
     raw = []
-    for row, begin, end in zip(_rows(setting.valid), setting.valid.extra["begins"], setting.valid.extra["ends"], strict=True):
+    for row, begin, end in zip(
+        _rows(setting.valid), setting.valid.extra["begins"], setting.valid.extra["ends"], strict=True
+    ):
         scores = np.zeros((len(row["ids"]), 2))
         scores[begin, 0], scores[end, 1] = 9.0, 9.0
         raw.append(scores)
@@ -165,9 +183,10 @@ def _rows(source):
     return [source.rows(index[i : i + 1], np.random.default_rng(0)).rows(0) for i in index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["roberta", "gpt2", "elmo"])
 def test_every_family_classifies_in_its_own_form(models, table, tmp_path, family):
-    tuning = Tuning(epochs=100, most=80, batch=16, lr=5e-3 if family == "elmo" else 3e-3)
+    tuning = Tuning(epochs=100, most=120, batch=16, lr=5e-3 if family == "elmo" else 3e-3)
     tuned = finetune(models(family), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
     assert tuned.figures[0]["accuracy"] > 0.7
     again = evaluate_model(tmp_path / "o", table.with_name("x.valid.jsonl"))
@@ -200,7 +219,9 @@ def test_similarity_read_in_both_orders_does_not_know_which_text_came_first(mode
 
 @pytest.mark.parametrize("task", ["classify", "choice"])
 def test_the_auxiliary_language_model_is_trained_beside_the_task(models, table, tmp_path, task):
-    run = finetune(models("gpt2"), ask(task, table), Tuning(most=6, auxiliary=0.5, **FAST), out=tmp_path / "o", quiet=True)
+    run = finetune(
+        models("gpt2"), ask(task, table), Tuning(most=2, auxiliary=0.5, **FAST), out=tmp_path / "o", quiet=True
+    )
     first = json.loads((tmp_path / "o" / "metrics.jsonl").read_text().splitlines()[0])
     assert set(first["loss"]) == {task, "clm"} and run.figures
     loaded = load_model(tmp_path / "o")
@@ -213,7 +234,7 @@ def test_without_a_weight_there_is_no_language_model_head_to_train(models, table
 
 
 def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models, table, tmp_path):
-    tuning = Tuning(epochs=100, most=30, train="head", mix=True, batch=16, lr=1e-2)
+    tuning = Tuning(epochs=100, most=5, train="head", mix=True, batch=16, lr=1e-2)
     finetune(models("elmo"), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
     before, after = own_tensors(load_model(models("elmo")).model), own_tensors(load_model(tmp_path / "o").model)
     assert all(torch.equal(after[n], t) for n, t in before.items() if n.startswith("backbone."))
@@ -221,6 +242,7 @@ def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models,
     assert len(mixed) == 3 and mixed.abs().max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
 def test_text_to_text_learns_to_name_the_place(models, table, tmp_path, family):
     question = Question("text_to_text", table, columns={"label": "place"}, length=32)
@@ -239,11 +261,11 @@ def test_text_to_text_goes_on_with_the_pre_trained_head(models, table):
     assert old.keys() == new.keys() and all(torch.equal(t, new[n]) for n, t in old.items())
 
 
-# -- seeds and few labels -------------------------------------------------------------------------------------------------
+# -- seeds and few labels ---------------------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_figures_and_seeds_give_an_interval(models, table):
-    tuning = Tuning(most=8, **FAST)
+    tuning = Tuning(most=3, **FAST)
     loaded = load_model(models("bert"))
     tuned = finetune(loaded, ask("classify", table), tuning, seeds=3, quiet=True)
     again = finetune(loaded, ask("classify", table), tuning, seeds=[1], quiet=True)
@@ -275,15 +297,13 @@ def test_from_scratch_takes_nothing_over(models, table):
     assert torch.equal(init["backbone.embedding.word.weight"], loaded.model.backbone.embed.weight)
 
 
-def test_classes_are_numbered_in_the_order_of_training_whatever_is_judged(models, table, tmp_path):
-    finetune(models("bert"), ask("classify", table), Tuning(most=2, **FAST), out=tmp_path / "o", quiet=True)
+def test_classes_are_numbered_in_the_order_of_training_whatever_is_judged(taught, tmp_path):
     only = write(tmp_path / "river.jsonl", [r for r in statements(30, 3) if r["place"] == "river"])
-    loaded = load_model(tmp_path / "o")
-    source = rows_for(loaded, Table.open(only))
+    source = rows_for(load_model(taught[0]), Table.open(only))
     assert source.labels == ["garden", "house", "river"] and set(source.label.tolist()) == {2}
 
 
-# -- wrong input ----------------------------------------------------------------------------------------------------------
+# -- wrong input ------------------------------------------------------------------------------------------------------
 
 
 def wrong(models, question, tuning=None, family="bert"):
@@ -307,7 +327,9 @@ def test_a_role_that_does_not_exist_is_answered_with_the_nearest(models, table):
 
 def test_a_label_never_seen_in_training_is_named_with_its_row_before_anything_is_trained(models, table, tmp_path):
     odd = write(tmp_path / "odd.jsonl", [*statements(3, 5), {"text": "x", "place": "rivers"}])
-    with pytest.raises(DataError, match=r"odd.jsonl:4: the label 'rivers' does not occur in training.*'river'") as error:
+    with pytest.raises(
+        DataError, match=r"odd.jsonl:4: the label 'rivers' does not occur in training.*'river'"
+    ) as error:
         finetune(models("bert"), ask("classify", table, valid=odd), Tuning(most=1), out=tmp_path / "o", quiet=True)
     assert "known: garden, house, river" in str(error.value) and not (tmp_path / "o").exists()
 

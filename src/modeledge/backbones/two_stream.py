@@ -39,7 +39,7 @@ class Look(NamedTuple):
     places of its queries in rows of `length` (None: all of them)."""
 
     name: str
-    mask: Bool[Tensor, "b 1 m s"] | None
+    mask: Bool[Tensor, "#b #h m s"] | None
     other: Bool[Tensor, "b m s"] | None
     at: Int[Tensor, "b m"] | None
     length: int

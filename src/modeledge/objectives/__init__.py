@@ -108,7 +108,7 @@ class Objective(nn.Module, Part):
 
 
 def own_document(batch: Batch, rule: Rule) -> Rule:
-    """`rule` within one's own document (packed rows) and among valid tokens (padded rows), as the batch's fields say."""
+    """`rule` within one's own document (packed rows) and among valid tokens (padded rows), as the batch says."""
     if "doc" in batch:
         rule = both(rule, document(batch.doc))
     if "valid" in batch:

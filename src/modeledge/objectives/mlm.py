@@ -17,7 +17,7 @@ from modeledge import core
 from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, entropy, own_document, pick
-from modeledge.views.corrupt.mask import choose_count, choose_each, choose_words, replace, word_ids
+from modeledge.views.corrupt.mask import Draws, choose_count, choose_each, choose_words, replace, word_ids
 from modeledge.visibility.causal import anticausal, causal
 from modeledge.visibility.full import full
 from modeledge.visibility.prefix import prefix
@@ -66,10 +66,11 @@ class MaskedLM(Objective):
         if "valid" in batch:
             maskable &= batch.valid
         special, cfg = self.facts.special, self.config
+        draws: Draws = rng
         if cfg.static:  # the same masks whenever the row comes again
-            rng = RowRandom(batch.row * cfg.static + batch.epoch % cfg.static, "static mask")  # type: ignore[assignment]
-        chosen = self.choose(batch, maskable, rng)
-        hidden, labels = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words, shares=cfg.replace)
+            draws = RowRandom(batch.row * cfg.static + batch.epoch % cfg.static, "static mask")
+        chosen = self.choose(batch, maskable, draws)
+        hidden, labels = replace(ids, chosen, draws, mask=special["mask"], words=self.facts.words, shares=cfg.replace)
         return self._arrange(batch.but(ids=hidden, labels=labels))
 
     def _arrange(self, batch: Batch) -> Batch:
@@ -82,7 +83,7 @@ class MaskedLM(Objective):
             batch = batch.but(segments=np.asarray(cfg.segments, np.int8)[segments])
         return batch
 
-    def choose(self, batch: Batch, maskable: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, batch: Batch, maskable: np.ndarray, rng: Draws) -> np.ndarray:
         """Which tokens are to be predicted: bool b t."""
         cfg = self.config
         if cfg.select == "each":

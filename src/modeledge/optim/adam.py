@@ -7,22 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from modeledge.optim import Optim
+from modeledge.optim.adamw import AdamW
 
 
 class Adam(Optim):
     """torch.optim.Adam."""
 
-    class Config(Optim.Config):
-        """betas: decay of the two moments; eps: added to the root of the second."""
+    Config = AdamW.Config
 
-        betas: tuple[float, float] = (0.9, 0.999)
-        eps: float = Field(1e-8, gt=0)
-
-    config: Config
+    config: AdamW.Config
 
     def make(self, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         c, groups = self.config, self.groups(named)

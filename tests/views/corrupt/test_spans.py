@@ -29,7 +29,9 @@ def counts_by_hand(n, rate, span):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.integers(2, 90), min_size=1, max_size=6), st.sampled_from([0.1, 0.15, 0.5]), st.sampled_from([2, 3, 5])
+    st.lists(st.integers(2, 90), min_size=1, max_size=6),
+    st.sampled_from([0.1, 0.15, 0.5]),
+    st.sampled_from([2.0, 3.0, 5.0]),
 )
 def test_counts_are_fixed_and_a_row_begins_with_an_ordinary_token(lengths, rate, span):
     n = np.array(lengths)
@@ -41,12 +43,12 @@ def test_counts_are_fixed_and_a_row_begins_with_an_ordinary_token(lengths, rate,
 
 
 def test_too_short_a_row_has_no_noise():
-    assert not noise_spans(np.array([0, 1]), 4, keyed(1), rate=0.15, span=3).any()
+    assert not noise_spans(np.array([0, 1]), 4, keyed(1), rate=0.15, span=3.0).any()
     assert not noise_tail(np.array([0, 1]), 4, keyed(1)).any()
 
 
 def test_every_mask_of_its_counts_is_equally_likely():
-    noise = noise_spans(np.full(50_000, 12), 12, keyed("chi"), rate=0.5, span=3)  # 6 of 12 in 2 spans: 5 x 5 masks
+    noise = noise_spans(np.full(50_000, 12), 12, keyed("chi"), rate=0.5, span=3.0)  # 6 of 12 in 2 spans: 5 x 5 masks
     _, counts = np.unique(noise @ (1 << np.arange(12)), return_counts=True)
     assert len(counts) == 25
     assert ((counts - 2000) ** 2 / 2000).sum() < 51.2  # chi-square, 24 degrees, p = 0.001
@@ -54,7 +56,7 @@ def test_every_mask_of_its_counts_is_equally_likely():
 
 def test_the_noise_rate_holds_over_a_corpus():
     n = keyed("n").integers(20, 600, 600)
-    noise = noise_spans(n, 600, keyed("rate"), rate=0.15, span=3)
+    noise = noise_spans(n, 600, keyed("rate"), rate=0.15, span=3.0)
     assert n.sum() > 1e5
     assert noise.sum() == sum(counts_by_hand(int(k), 0.15, 3)[0] for k in n)
     assert abs(noise.sum() / n.sum() - 0.15) < 0.001
@@ -63,7 +65,7 @@ def test_the_noise_rate_holds_over_a_corpus():
 @pytest.mark.parametrize("raw, inputs, targets", [(568, 512, 114), (141, 128, 29)])
 def test_the_paper_lengths_come_out(raw, inputs, targets):
     ids = np.tile(np.arange(raw), (2, 1))
-    noise = noise_spans(np.full(2, raw), raw, keyed(3), rate=0.15, span=3)
+    noise = noise_spans(np.full(2, raw), raw, keyed(3), rate=0.15, span=3.0)
     shown = pack(*show_sentinels(ids, noise, sentinels=SENTINELS), pad=0, end=1)
     asked = pack(*show_sentinels(ids, ~noise, sentinels=SENTINELS), pad=0, end=1)
     assert shown.ids.shape == (2, inputs) and asked.ids.shape == (2, targets)
@@ -169,7 +171,7 @@ def rebuild(inputs, targets):
 def test_input_and_target_give_back_the_text(n, seed):
     ids = keyed("ids", seed).integers(10, 900, (3, n))
     for noise in (
-        noise_spans(np.full(3, n), n, keyed("a", seed), rate=0.15, span=3),
+        noise_spans(np.full(3, n), n, keyed("a", seed), rate=0.15, span=3.0),
         (keyed("b", seed).random((3, n)) < 0.15) & (np.arange(n) > 0),
     ):
         shown = pack(*show_sentinels(ids, noise, sentinels=SENTINELS), pad=0)

@@ -65,7 +65,7 @@ class RelativeAttention(nn.Module):
         x: Float[Tensor, "b m d"],
         keys: Keys,
         *,
-        mask: Bool[Tensor, "b 1 m s"] | None,
+        mask: Bool[Tensor, "#b #h m s"] | None,
         other: Bool[Tensor, "b m s"] | None = None,
         at: Int[Tensor, "b m"] | None = None,
         length: int | None = None,

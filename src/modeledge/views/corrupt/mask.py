@@ -6,13 +6,16 @@ factorisation orders (permute.py)."""
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
-from modeledge.core import IGNORE
+from modeledge.core import IGNORE, RowRandom
+
+Draws = np.random.Generator | RowRandom
+"""What chance comes from: one generator for the batch, or one for each row wherever it stands (static masks)."""
 
 
 def choose_exactly(
-    allowed: Bool[np.ndarray, "b t"], wanted: Int[np.ndarray, " b"], rng: np.random.Generator
+    allowed: Bool[np.ndarray, "b t"], wanted: Int[np.ndarray, " b"], rng: Draws
 ) -> Bool[np.ndarray, "b t"]:
     """`wanted[i]` of the allowed places of row i, every set of that size equally likely; all, if there are fewer."""
     score = rng.random(allowed.shape, dtype=np.float32)
@@ -33,13 +36,13 @@ def budget(maskable: Bool[np.ndarray, "b t"], *, rate: float, most: int | None =
 
 
 def choose_count(
-    maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float, most: int | None = None
+    maskable: Bool[np.ndarray, "b t"], rng: Draws, *, rate: float, most: int | None = None
 ) -> Bool[np.ndarray, "b t"]:
     """A fixed count a row (`budget`), without replacement."""
     return choose_exactly(maskable, budget(maskable, rate=rate, most=most), rng)
 
 
-def choose_each(maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float) -> Bool[np.ndarray, "b t"]:
+def choose_each(maskable: Bool[np.ndarray, "b t"], rng: Draws, *, rate: float) -> Bool[np.ndarray, "b t"]:
     """Each maskable token independently with probability `rate`."""
     return maskable & (rng.random(maskable.shape, dtype=np.float32) < rate)
 
@@ -52,7 +55,7 @@ def word_ids(word_starts: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t"]:
 def choose_words(
     maskable: Bool[np.ndarray, "b t"],
     words: Int[np.ndarray, "b t"],
-    rng: np.random.Generator,
+    rng: Draws,
     *,
     rate: float,
     most: int | None = None,
@@ -88,7 +91,7 @@ def choose_words(
 
 
 def _runs(
-    exists: Bool[np.ndarray, "b t"], rng: np.random.Generator, lengths: Float[np.ndarray, " n"] | None
+    exists: Bool[np.ndarray, "b t"], rng: Draws, lengths: Float[np.ndarray, " n"] | None
 ) -> Int[np.ndarray, "b t"]:
     """Cut each row's existing words into consecutive runs whose lengths are drawn from `lengths`: each word's run."""
     b, t = exists.shape
@@ -102,21 +105,21 @@ def _runs(
 
 
 def replace(
-    ids: Int[np.ndarray, "b t"],
+    ids: Integer[np.ndarray, "b t"],
     chosen: Bool[np.ndarray, "b t"],
-    rng: np.random.Generator,
+    rng: Draws,
     *,
     mask: int,
     words: tuple[int, int],
     shares: tuple[float, float] = (0.8, 0.1),
-) -> tuple[Int[np.ndarray, "b t"], Int[np.ndarray, "b t"]]:
+) -> tuple[Integer[np.ndarray, "b t"], Int[np.ndarray, "b t"]]:
     """Replace chosen tokens by the mask id, by a random ordinary token, or not at all; and the labels.
 
     `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token. `words` is
     (first, end) of ordinary ids, so that a random token is never a special one. Returns (ids, labels), labels IGNORE
     elsewhere."""
     u = rng.random(ids.shape, dtype=np.float32)
-    noise = rng.integers(*words, ids.shape, dtype=ids.dtype)
+    noise = rng.integers(*words, ids.shape, dtype=ids.dtype.type)
     masked, changed = chosen & (u < shares[0]), chosen & (u < shares[0] + shares[1])
     hidden = np.where(changed, noise, ids)
     hidden[masked] = mask

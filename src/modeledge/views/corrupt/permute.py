@@ -65,9 +65,9 @@ def factorise(
     """A factorisation order: the rank of each token, drawn uniformly.
 
     Tokens that are `free` (neither predicted nor functional such as [CLS]) come first, at rank -1, and all see each
-    other; the others follow in random order. With `block` every stretch of that many tokens has its own order and comes after the
-    stretch before it: nothing of it is seen from there, so the states of the first stretch are a memory that knows no
-    later token. Raises ValueError if a free token is to be predicted."""
+    other; the others follow in random order. With `block` every stretch of that many tokens has its own order and
+    comes after the stretch before it: nothing of it is seen from there, so the states of the first stretch are a
+    memory that knows no later token. Raises ValueError if a free token is to be predicted."""
     if (predicted & free).any():
         raise ValueError("a token that is predicted cannot be free")
     b, t = predicted.shape
