@@ -33,9 +33,8 @@ class ParallelStreams(Source):
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.stream = Stream(self.store, facts)
-        shared = round(config.overlap * config.length)
-        self.stride = config.length - shared
-        self.segments = (self.stream.length - shared) // (config.streams * self.stride)
+        self.stride = max(1, round((1 - config.overlap) * config.length))
+        self.segments = (self.stream.length - config.length + self.stride) // (config.streams * self.stride)
         if self.segments < 1:
             raise DataError(
                 f"{self.store.path}: {self.stream.length} tokens are too few for {config.streams} streams of at least"

@@ -1,0 +1,23 @@
+"""Parallel streams whose rows overlap, against the joined corpus as a list."""
+
+import numpy as np
+import pytest
+
+from modeledge.core import keyed
+
+
+@pytest.mark.parametrize(("overlap", "length", "stride"), [(0.0, 12, 12), (0.5, 12, 6), (0.5, 13, 6), (0.25, 12, 9)])
+def test_a_row_begins_with_the_share_of_the_one_before_it(corpus, overlap, length, stride):
+    made = corpus()
+    text = [t for document in made.documents for t in [*(t for s in document for t in s), 2]]
+    source = made.source("stream", length=length, streams=3, overlap=overlap)
+    rows = source.rows(np.arange(len(source)), keyed(0))
+    begins = [text.index(row[0]) if row[0] != 2 else None for row in rows.ids.tolist()]
+    for i in range(3, len(source)):
+        if begins[i] is not None and begins[i - 3] is not None:
+            assert begins[i] - begins[i - 3] == stride
+    for begin, row in zip(begins, rows.ids.tolist(), strict=True):
+        assert begin is None or row == text[begin : begin + length]
+    assert rows.fresh.tolist() == [True] * 3 + [False] * (len(source) - 3)
+    used = len(source) // 3 * 3 * stride + length - stride
+    assert used <= len(text) < used + 3 * stride

@@ -1,0 +1,88 @@
+"""Two toy recipes side by side at the same cost."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from modeledge.core import RecipeError
+from modeledge.run import compare as comparing
+from modeledge.run.compare import Comparison, compare
+from modeledge.run.question import Question, Tuning
+
+TOY = ["backbone.width=16", "backbone.layers=1", "backbone.heads=2", "backbone.ffn.width=32", "loop.batch=8"]
+TOY += ["data.text={kind: full_sentences, length: 32}", "tokenizer.vocab=200", "loop.precision=fp32"]
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipes")
+    for name, rate in (("few", 0.1), ("many", 0.4)):
+        (folder / f"{name}.yaml").write_text(f"extends: bert\nobjectives: [{{kind: mlm, rate: {rate}}}]\n")
+    return [str(folder / "few.yaml"), str(folder / "many.yaml")]
+
+
+@pytest.fixture(scope="module")
+def question(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 40), ("valid", 20)):
+        pets = rng.choice(["cat", "dog"], n)
+        rows = [{"text": f"The {pet} sees the house.", "label": str(pet)} for pet in pets]
+        (folder / f"x.{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return Question("classify", folder / "x.train.jsonl", name="pets")
+
+
+def run(recipes, corpus, out, **more):
+    return compare(recipes, data=[str(corpus)], out=out, sets=TOY, seeds=2, quiet=True, **more)
+
+
+def test_recipes_spend_the_same_operations_and_are_judged_alike(recipes, corpus, question, tmp_path):
+    options = {"questions": [question], "tuning": Tuning(most=2)}
+    found = run(recipes, corpus, tmp_path, budget="2e8flop", **options)
+    spent = [cell["flop"] for row in found.rows for cell in row["cells"]]
+    assert max(spent) <= 2e8 and min(spent) > 1.2e8  # whole steps only
+    assert found.measures == ["pets", "held-out mlm"]
+    by_hand = np.mean([cell["values"]["pets"] for cell in found.rows[0]["cells"]])
+    assert found.mean(found.rows[0], "pets").mean == pytest.approx(by_hand)
+    told = json.loads((tmp_path / "comparison.json").read_text())
+    assert [r["recipe"] for r in told["recipes"]] == ["few", "many"]
+    assert (tmp_path / "comparison.md").read_text().count("\n") == 4
+    assert (tmp_path / "comparison.svg").read_text().startswith("<svg")
+    assert len(list((tmp_path / "stores").iterdir())) == 1  # one tokenizer, one store
+
+
+def test_a_comparison_goes_on_where_it_was_stopped(recipes, corpus, tmp_path, monkeypatch):
+    first = run(recipes, corpus, tmp_path, budget="2steps")
+    ledger = tmp_path / "cells.jsonl"
+    kept = ledger.read_text().splitlines()
+    ledger.write_text("\n".join(kept[:3]) + "\n")
+    monkeypatch.setattr(comparing, "run_job", lambda job: pytest.fail("trained again"))
+    assert run(recipes, corpus, tmp_path, budget="2steps").rows == first.rows
+    assert len(ledger.read_text().splitlines()) == 4
+
+
+def test_losses_of_different_objectives_are_shown_but_not_compared(corpus, tmp_path):
+    for kind in ("mlm", "clm"):
+        (tmp_path / f"{kind}.yaml").write_text(f"extends: bert\nobjectives: [{{kind: {kind}}}]\n")
+    recipes = [str(tmp_path / f"{kind}.yaml") for kind in ("mlm", "clm")]
+    found = compare(recipes, data=[str(corpus)], out=tmp_path, sets=TOY, seeds=1, budget="1steps", quiet=True)
+    assert found.measures == [] and "mlm" in str(found) and "clm" in str(found)
+
+
+def test_questions_of_one_name_and_a_single_recipe_are_refused(recipes, corpus, question, tmp_path):
+    with pytest.raises(RecipeError, match="both called 'pets'"):
+        run(recipes, corpus, tmp_path, questions=[question, question])
+    with pytest.raises(RecipeError, match="two different recipes"):
+        run(recipes[:1], corpus, tmp_path)
+
+
+def test_a_difference_is_marked_only_where_it_is_sure():
+    def row(name, values):
+        return {"recipe": name, "cells": [{"seed": s, "values": {"q": v}} for s, v in enumerate(values)]}
+
+    rows = [row("a", [0.5, 0.6, 0.7]), row("b", [0.6, 0.7, 0.81]), row("c", [0.9, 0.2, 0.7])]
+    found = Comparison(None, "", ["q"], rows)
+    assert [found.shown(r, "q").startswith("**") for r in rows] == [False, True, False]
