@@ -1,4 +1,4 @@
-"""What a user can get wrong: exit code 2, one message that says where, what and what next, no traceback, nothing lost."""
+"""What a user can get wrong: exit code 2, one message with place, finding and next step, no traceback, nothing lost."""
 
 from __future__ import annotations
 
@@ -249,7 +249,8 @@ def test_weights_of_another_shape_are_refused(run, store, tmp_path):
 def test_help_and_listings_do_not_import_torch():
     import subprocess
 
-    check = "import sys; sys.argv = ['modeledge', *%r]\nfrom modeledge import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    check = "import sys; sys.argv = ['modeledge', *%r]\nfrom modeledge import cli\n"
+    check += "try: cli.main()\nexcept SystemExit: pass\n"
     check += "assert 'torch' not in sys.modules, 'torch was imported'"
     for words in (
         ["--help"],

@@ -29,7 +29,9 @@ HALVES = {
 def our_backbone(*, pool="first", facts=None):
     layer = {"kind": "layer", "eps": 1e-12}
     config = dict(kind="transformer", width=32, layers=2, heads=4, norm=layer, ffn=dict(kind="mlp", width=64))
-    config |= dict(embedding=dict(kind="tokens", segments=2, norm=layer), positions=dict(kind="learned", max=40), pool=pool)
+    config |= dict(
+        embedding=dict(kind="tokens", segments=2, norm=layer), positions=dict(kind="learned", max=40), pool=pool
+    )
     return make("backbones", config, facts or Facts(vocab=V, special={"pad": 0}))
 
 
@@ -180,7 +182,9 @@ def test_the_last_token_is_read_where_each_row_ends_and_padding_changes_nothing(
     batch = rows()
     padded = objective.predict(objective.run(backbone, batch.tensors()), batch.tensors())
     for row in range(B):
-        alone = Batch({k: v[row : row + 1, : batch.valid[row].sum()] for k, v in batch.items()}).but(valid=None).tensors()
+        alone = (
+            Batch({k: v[row : row + 1, : batch.valid[row].sum()] for k, v in batch.items()}).but(valid=None).tensors()
+        )
         torch.testing.assert_close(objective.predict(objective.run(backbone, alone), alone), padded[row : row + 1])
 
 
@@ -192,7 +196,9 @@ def test_sentence_vectors_have_length_one_and_the_loss_is_that_of_cosines_in_the
     vectors = objective.predict(objective.run(backbone, pair.tensors()), pair.tensors())
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(B, 2))
     logits = 10 * vectors[:, 0] @ vectors[:, 1].T
-    expected = (nn.functional.cross_entropy(logits, torch.arange(B)) + nn.functional.cross_entropy(logits.T, torch.arange(B))) / 2
+    expected = (
+        nn.functional.cross_entropy(logits, torch.arange(B)) + nn.functional.cross_entropy(logits.T, torch.arange(B))
+    ) / 2
     assert means(objective, backbone, pair)["embed"] == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -215,7 +221,9 @@ def test_features_leave_the_backbone_as_it_is():
 
 
 def test_several_texts_a_row_become_that_many_rows():
-    batch = Batch(ids=torch.arange(24).reshape(2, 3, 4), valid=torch.ones(2, 3, 4, dtype=torch.bool), label=torch.ones(2))
+    batch = Batch(
+        ids=torch.arange(24).reshape(2, 3, 4), valid=torch.ones(2, 3, 4, dtype=torch.bool), label=torch.ones(2)
+    )
     flat = one_text_a_row(batch)
     assert set(flat) == {"ids", "valid"} and flat.ids.tolist()[1] == [4, 5, 6, 7]
 

@@ -112,7 +112,7 @@ def test_a_kill_at_any_system_call_of_a_save_leaves_the_old_or_the_new_step(tmp_
             rename(a, b)
             renamed = renamed or b.name == "step-00000002"
 
-        def count():
+        def count(point=point):
             nonlocal calls
             calls += 1
             if calls > point:

@@ -187,7 +187,7 @@ def test_a_folder_that_holds_a_run_or_is_being_written_is_refused(train, tmp_pat
     (tmp_path / "run" / ".lock").write_text(f'{{"pid": {os.getppid()}, "host": "{os.uname().nodename}"}}')
     with pytest.raises(InputError, match=f"another process writes here \\(pid {os.getppid()}"):
         train(steps=2, resume=True)
-    (tmp_path / "run" / ".lock").write_text('{"pid": 999999999, "host": "%s"}' % os.uname().nodename)  # a dead one
+    (tmp_path / "run" / ".lock").write_text(f'{{"pid": 999999999, "host": "{os.uname().nodename}"}}')  # a dead one
     assert train(steps=2, resume=True).done.result.position.step == 2
 
 

@@ -1,6 +1,6 @@
 """Answers cut from a passage: which span to give, and how it is judged.
 
-Sources: SQuAD, arXiv:1606.05250 §6.1 (exact match and F1 of words, over the best of several references) and its released
+Sources: SQuAD, arXiv:1606.05250 §6.1 (exact match and F1 of words, best of several references) and its released
 script (lower case, no punctuation, no articles); windows and the score of no answer: BERT, arXiv:1810.04805 §4.2-4.3."""
 
 from __future__ import annotations

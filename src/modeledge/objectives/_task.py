@@ -116,4 +116,3 @@ def one_text_a_row(batch: Batch) -> Batch:
     if batch.ids.ndim == 2:
         return batch
     return Batch({k: batch[k].flatten(0, 1) for k in TEXT if k in batch})
-

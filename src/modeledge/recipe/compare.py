@@ -35,13 +35,32 @@ def by_name(keys: dict[str, Any]) -> dict[str, Any]:
 def diff(left: Tree, right: Tree) -> list[tuple[str, Any, Any]]:
     """(path, in the left, in the right) wherever two recipes differ in what they do; None where a side has nothing.
 
-    A part present on one side only, or of another kind, is one line by its kind and settings."""
+    A part present on one side only, or of another kind, is one line by its kind and settings; so are several plain
+    settings of one part."""
     a = {k: v for k, v in by_name(left.keys).items() if k not in ABOUT}
     b = {k: v for k, v in by_name(right.keys).items() if k not in ABOUT}
-    return list(_diff(a, b, ()))
+    return [(show_path(path), one, two) for path, one, two in _together(list(_diff(a, b, ())))]
 
 
-def _diff(a: Any, b: Any, path: Path_) -> Iterator[tuple[str, Any, Any]]:
+def _together(rows: list[tuple[Path_, Any, Any]]) -> Iterator[tuple[Path_, Any, Any]]:
+    """Rows of plain settings of the same part as one row, at the place of the first."""
+
+    def plain(row: tuple[Path_, Any, Any]) -> bool:
+        return len(row[0]) > 1 and not any(isinstance(side, dict) for side in row[1:])
+
+    done: set[Path_] = set()
+    for row in rows:
+        above = row[0][:-1]
+        family = [r for r in rows if plain(r) and r[0][:-1] == above] if plain(row) and above != ("objectives",) else []
+        if len(family) < 2:
+            yield row
+        elif above not in done:
+            done.add(above)
+            sides = [{str(r[0][-1]): r[i] for r in family if r[i] is not None} for i in (1, 2)]
+            yield above, sides[0] or None, sides[1] or None
+
+
+def _diff(a: Any, b: Any, path: Path_) -> Iterator[tuple[Path_, Any, Any]]:
     if isinstance(a, str) and isinstance(b, dict):
         a = {"kind": a}
     if isinstance(b, str) and isinstance(a, dict):
@@ -51,7 +70,7 @@ def _diff(a: Any, b: Any, path: Path_) -> Iterator[tuple[str, Any, Any]]:
         for key in [*a, *(k for k in b if k not in a)]:
             yield from _diff(a.get(key), b.get(key), (*path, key))
     elif a != b:
-        yield show_path(path), a, b
+        yield path, a, b
 
 
 def brief(value: Any) -> str:

@@ -25,6 +25,7 @@ class Tree:
     keys: dict[str, Any]
     places: dict[Path_, Place] = field(default_factory=dict)
     chain: tuple[str, ...] = ()
+    size: str | None = None
 
     def place(self, path: Path_) -> Place | None:
         """Where the value at `path` was written, or its nearest ancestor."""
@@ -133,7 +134,7 @@ def resolve(recipe: str, *, size: str | None = None, sets: Iterable[str] = ()) -
         keys = merge(keys, overlay, places=places, new=found)
     for text in sets:
         keys = override(keys, text, places)
-    return Tree(path.stem, keys, places, tuple(name for name, _, _ in reversed(layers)))
+    return Tree(path.stem, keys, places, tuple(name for name, _, _ in reversed(layers)), size)
 
 
 def override(keys: dict[str, Any], text: str, places: dict[Path_, Place]) -> dict[str, Any]:

@@ -10,6 +10,11 @@ from modeledge.core import Config, PartConfig, RecipeError, Slot, find, nearest,
 from modeledge.recipe.read import Path_, show_path
 from modeledge.recipe.resolve import Tree
 
+_TAKEN = frozenset(
+    "forward train eval half float double type to cpu cuda apply keys items values pop update clear".split()
+)
+"""Words that a torch module dictionary uses itself."""
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -89,6 +94,9 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _names_exist(self) -> Recipe:
         names = [objective_name(o) for o in self.objectives]
+        for name in names:
+            if not name.isidentifier() or name in _TAKEN:
+                raise ValueError(f"an objective cannot be named {name!r}; take another word")
         if len(set(names)) < len(names):
             raise ValueError(f"two objectives are both named {max(names, key=names.count)!r}; give one a `name`")
         for key in (*(n for rate in self.mix.rates for n in rate.split("+")), *self.mix.joins):

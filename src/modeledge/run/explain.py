@@ -78,7 +78,7 @@ def explain(tree: Tree) -> Explained:
     }
     wanted = recipe.expect.get("backbone_params")
     expected = {}
-    if wanted is not None:
+    if wanted is not None and tree.size is None:  # what a recipe expects, it expects of the paper's size
         right = sizes["backbone parameters"] == wanted
         expected["backbone_params"] = f"{wanted:,} " + (
             "(as built)" if right else f"BUT BUILT {sizes['backbone parameters']:,}"

@@ -13,7 +13,7 @@ import tokenizers as hf
 import torch
 from tokenizers import processors
 
-from modeledge.core import Facts, InputError
+from modeledge.core import Facts, InputError, find
 from modeledge.recipe.schema import Recipe
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.keep import Loaded
@@ -31,6 +31,12 @@ def is_causal(recipe: Recipe) -> bool:
 def has_decoder(recipe: Recipe) -> bool:
     """Whether the model has an encoder and a decoder."""
     return recipe.backbone.kind == "encoder_decoder"
+
+
+def reads_text(loaded: Loaded) -> bool:
+    """Whether the model reads text alone."""
+    kinds = [getattr(find("data.sources", c.kind), "reads", "text") for c in loaded.recipe.data.values()]
+    return loaded.facts.tokenizer is not None and not {"images", "pairs"}.intersection(kinds)
 
 
 def reading(loaded: Loaded, task: str) -> dict[str, Any]:

@@ -71,10 +71,12 @@ class Done:
 
 
 def stores_for(recipe: Recipe, data: Iterable[str]) -> dict[str, Path]:
-    """`--data` arguments (a path, or name=path) matched with the names in the recipe's data.
+    """`--data` arguments (a path, or name=path) matched with the names in the recipe's data; a single path serves all.
 
     Raises RecipeError for a name the recipe does not have and for one that got no path."""
-    names = list(recipe.data)
+    names, data = list(recipe.data), list(data)
+    if len(data) == 1 and "=" not in data[0]:
+        return dict.fromkeys(names, Path(data[0]))
     out: dict[str, Path] = {}
     for text in data:
         name, equals, path = text.partition("=")

@@ -18,7 +18,7 @@ from modeledge.run.checkpoint import own_tensors
 from modeledge.run.job import Done, Job, run_job, stores_for, summary
 from modeledge.run.keep import load_model
 from modeledge.run.progress import make_progress
-from modeledge.run.stores import open_or_make
+from modeledge.run.stores import open_or_make_all
 
 
 @dataclass
@@ -92,7 +92,7 @@ def pretrain(
     progress = make_progress(quiet=quiet or not ranks.first)
     if not ranks.first:
         ranks.wait()  # the first process makes the stores, the others open them
-    stores = {n: open_or_make(p, checked, n, cache=out / "stores" / n, progress=progress) for n, p in paths.items()}
+    stores = open_or_make_all(paths, checked, cache=out / "stores", progress=progress)
     if ranks.first:
         ranks.wait()
     job = Job(tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress)

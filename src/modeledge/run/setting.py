@@ -19,7 +19,16 @@ from modeledge.data.tables import Table, open_data
 from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.checkpoint import own_tensors
-from modeledge.run.forms import check_length, framed_facts, grown, has_decoder, is_causal, reading, weights_of
+from modeledge.run.forms import (
+    check_length,
+    framed_facts,
+    grown,
+    has_decoder,
+    is_causal,
+    reading,
+    reads_text,
+    weights_of,
+)
 from modeledge.run.job import Job
 from modeledge.run.keep import Loaded
 from modeledge.run.model import make_model
@@ -54,8 +63,10 @@ class Setting:
 
     def require(self) -> None:
         """Raise InputError for a task the model cannot be taught."""
-        if self.loaded.facts.tokenizer is None:
-            raise InputError(f"{self.loaded.path}: this model reads no text\n  next: --task image_label for pictures")
+        if not reads_text(self.loaded):
+            raise InputError(
+                f"{self.loaded.path}: this model does not read text\n  next: --task image_label for pictures"
+            )
         if self.question.task == "text_to_text":
             self.written()
         else:

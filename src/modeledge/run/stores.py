@@ -85,12 +85,22 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
         return store
     if (cache / META).is_file():
         return Store.open(cache)
-    kind = getattr(find("data.sources", recipe.data[name].kind), "reads", "text")
+    kind = find("data.sources", recipe.data[name].kind).reads
     cache.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"preparing {path} for data.{name} ({kind})")
     summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
     progress.say("\n".join(summary.lines()))
     return Store.open(cache)
+
+
+def open_or_make_all(paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress) -> dict[str, Store]:
+    """`open_or_make` for every source; raw files that two sources read in the same way are prepared once."""
+    made: dict[tuple[Path, str], str] = {}
+    stores = {}
+    for name, path in paths.items():
+        home = made.setdefault((path, find("data.sources", recipe.data[name].kind).reads), name)
+        stores[name] = open_or_make(path, recipe, name, cache=cache / home, progress=progress)
+    return stores
 
 
 def refuse_other_tokenizer(store: Store, recipe: Recipe, name: str) -> None:

@@ -1,0 +1,123 @@
+"""Models that were not taught a task, looked at: pictures of two colours, captions, plain text."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from modeledge.core import InputError, find
+from modeledge.data.store import Store, StoreWriter
+from modeledge.run.finetune import Question, Tuning, finetune
+from modeledge.run.keep import load_model
+from modeledge.run.predict import evaluate_model, predict
+from modeledge.run.pretrain import pretrain
+
+NAMES = ["red", "blue"]
+FAST = ["loop.batch=8", "loop.steps=2", "loop.precision=fp32"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A store of noisy red and blue pictures with their captions; the last 24 are held out."""
+    rng = np.random.default_rng(0)
+    out = tmp_path_factory.mktemp("pictures") / "store"
+    tokenizer = find("tokenizers", "word")
+    words = tokenizer(tokenizer.Config(kind="word", vocab=32)).train(iter(["a photo of a red blue . 0 1 2 3"] * 3))
+    with StoreWriter(out) as writer:
+        for part, n in ((writer, 64), (writer.valid(), 24)):
+            label = rng.integers(0, 2, n)
+            image = rng.integers(0, 120, (n, 8, 8, 3), dtype=np.uint8)
+            image[np.arange(n), :, :, 2 * label] += 120
+            ids = words.encode_batch([f"a photo of a {NAMES[c]}." for c in label])
+            part.column("image", np.uint8, (8, 8, 3)).append(image)
+            part.column("label", np.int32).append(label)
+            part.ragged("tokens", np.uint16, np.concatenate(ids), np.array([len(i) for i in ids]))
+        writer.finish(rows=64, valid_rows=24, meta={"labels": NAMES, "fingerprint": words.fingerprint})
+    words.save(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def models(pictures, tmp_path_factory):
+    home = tmp_path_factory.mktemp("models")
+    stack = {"width": 16, "layers": 1, "heads": 2, "ffn": {"width": 32}}
+    eyes = stack | {"embedding": {"patch": 4, "size": 8}}
+    keys = {
+        "vit": {"backbone": eyes, "objectives": [{"kind": "image_label"}]},
+        "clip": {
+            "data": {"pairs": {"length": 8}},
+            "tokenizer": {"kind": "word"},
+            "backbone": {"width": 16, "towers": {"image": eyes, "text": stack | {"positions": {"max": 8}}}},
+            "objectives": [{"kind": "contrast"}],
+        },
+    }
+    for name, changed in keys.items():
+        toy = home / f"toy_{name}.yaml"
+        toy.write_text(json.dumps({"extends": name, **changed}))
+        pretrain(str(toy), data=[str(pictures)], out=home / f"toy_{name}", sets=FAST, quiet=True)
+    return home
+
+
+@pytest.mark.parametrize(("family", "look"), [("toy_vit", "probe"), ("toy_vit", "knn"), ("toy_clip", "probe")])
+def test_features_of_pictures_tell_their_colour(models, pictures, family, look):
+    found = evaluate_model(models / family, pictures, task=look)
+    assert found["accuracy"] == 1.0 and found["n"] == 24
+
+
+def test_zero_shot_equals_the_nearest_caption_by_hand(models, pictures):
+    found = evaluate_model(models / "toy_clip", pictures, task="zero_shot")
+    loaded, held = load_model(models / "toy_clip"), Store.open(pictures).valid
+    pairs = find("data.sources", "image_text")
+    source = pairs(pairs.Config(kind="image_text", length=8), held, loaded.facts, "train")
+    rows = source.rows(np.arange(24), np.random.default_rng(0)).tensors()
+    vectors = loaded.model.objectives["contrast"].embed(loaded.model.backbone, rows)
+    first = [int(np.flatnonzero(held["label"] == c)[0]) for c in (0, 1)]  # captions are the usual prompt
+    said = (vectors["image"] @ vectors["text"][first].T).argmax(1).numpy()
+    assert found["accuracy"] == pytest.approx((said == held["label"]).mean()) and found["chance"] == 0.5
+
+
+def test_captions_are_found_among_all_and_equal_ones_share_a_picture(models, pictures):
+    found = evaluate_model(models / "toy_clip", pictures, task="retrieval")
+    assert found["image_to_text n"] == 24 and 0 <= found["text_to_image recall@10"] <= 1
+
+
+def test_text_is_probed_by_the_mean_of_its_states(text_store, tmp_path):
+    trunk = ["backbone.width=16", "backbone.layers=1", "backbone.heads=2", "backbone.ffn.width=16"]
+    rows = ["data.text={kind: full_sentences, length: 32}", "objectives=[{kind: mlm}]"]
+    pretrain("bert", data=[str(text_store)], out=tmp_path / "m", sets=[*trunk, *rows, *FAST], quiet=True)
+    for name, n in (("train", 60), ("valid", 20)):
+        texts = [{"text": f"The {p} sees the {p}.", "pet": p} for p in ["cat", "dog"] * (n // 2)]
+        (tmp_path / f"x.{name}.jsonl").write_text("".join(json.dumps(t) + "\n" for t in texts))
+    found = evaluate_model(tmp_path / "m", tmp_path / "x.train.jsonl", task="probe", columns={"label": "pet"})
+    assert found["accuracy"] == 1.0 and found["n"] == 20
+
+
+def test_a_vision_model_is_fine_tuned_on_a_store_and_answers_by_name(models, pictures, tmp_path):
+    question = Question("image_label", pictures)
+    tuned = finetune(models / "toy_vit", question, Tuning(epochs=9, batch=16, lr=3e-3), out=tmp_path / "o", quiet=True)
+    assert tuned.figures[0]["accuracy"] > 0.9
+    assert evaluate_model(tmp_path / "o", pictures) == pytest.approx(tuned.figures[0])
+    own = evaluate_model(tmp_path / "o", pictures, task="loss")
+    assert own["image_label.accuracy"] == pytest.approx(tuned.figures[0]["accuracy"]) and own["image_label"] < np.log(2)
+    assert {a["label"] for a in predict(tmp_path / "o", pictures)} == set(NAMES)
+    old = load_model(models / "toy_vit").model.backbone.state_dict()
+    new = load_model(tmp_path / "o").model.backbone.state_dict()
+    assert old.keys() == new.keys() and not all(torch.equal(old[k], new[k]) for k in old)
+
+
+def test_what_cannot_be_looked_at_is_said(models, pictures, tmp_path):
+    for call, says in (
+        (lambda: evaluate_model(models / "toy_vit", pictures, task="prob"), "did you mean 'probe'"),
+        (lambda: evaluate_model(models / "toy_vit", pictures, task="zero_shot"), "not a model of pictures and texts"),
+        (lambda: evaluate_model(models / "toy_vit", pictures / "valid", task="knn"), "no held-out rows"),
+        (lambda: finetune(models / "toy_vit", Question("classify", pictures), quiet=True), "--task image_label"),
+        (lambda: finetune(models / "toy_clip", Question("image_label", pictures), quiet=True), "pictures alone"),
+    ):
+        with pytest.raises(InputError, match=says):
+            call()
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(InputError, match="modeledge prepare .* --kind images"):
+        finetune(models / "toy_vit", Question("image_label", tmp_path / "x.jsonl"), quiet=True)
