@@ -105,7 +105,8 @@ class Peer:
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder, max_steps=steps, per_device_train_batch_size=self.batch, bf16=True, use_cpu=True,
-                learning_rate=1e-3, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no", **extra,
+                learning_rate=1e-3, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",
+                **extra,
             )  # fmt: skip
             trainer = Trainer(model=self.model, args=arguments, train_dataset=rows, data_collator=self.collator)
             begun = time.perf_counter()

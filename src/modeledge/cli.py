@@ -160,7 +160,7 @@ def pretrain(
         raise SystemExit(outcome.exit_code)
 
 
-def pairs(texts: list[str], option: str) -> dict[str, str]:
+def pairs(texts: list[str], option: str) -> dict[str, Any]:
     """NAME=VALUE options as a mapping."""
     out = {}
     for text in texts:

@@ -106,6 +106,23 @@ def test_classification_equals_hugging_face():
     torch.testing.assert_close(found, expected.logits.softmax(-1), atol=1e-5, rtol=0)
 
 
+def test_a_hidden_layer_on_the_first_token_equals_robertas_head():
+    torch.manual_seed(0)
+    config = hf.RobertaConfig(**SIZES, num_labels=3)
+    theirs = hf.models.roberta.modeling_roberta.RobertaClassificationHead(config).eval()
+    backbone = our_backbone(pool=None)
+    head = {"kind": "classifier", "hidden": 32, "activation": "tanh", "dropout": 0.1}
+    objective = task("classify", backbone, pool="cls", head=head)
+    adopt(objective.head, theirs.out_proj)
+    with torch.no_grad():
+        objective.head.dense.weight.copy_(theirs.dense.weight)
+        objective.head.dense.bias.copy_(theirs.dense.bias)
+    objective.eval(), backbone.eval()
+    batch = rows().tensors()
+    out = objective.run(backbone, batch)
+    torch.testing.assert_close(objective.scores(out, batch), theirs(out.states))
+
+
 def test_regression_equals_hugging_face_and_is_in_the_units_of_the_labels():
     theirs = theirs_of("BertForSequenceClassification", num_labels=1)
     backbone = copied(theirs)

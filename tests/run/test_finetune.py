@@ -18,6 +18,7 @@ from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
 from modeledge.run.search import Beam
 from modeledge.run.setting import Setting
+from modeledge.run.tasks import judge_spans, judge_tags, most_context, read_spans, read_tags
 
 NOUNS, PLACES, VERBS = ["dog", "cat", "bird", "fish"], ["garden", "house", "river"], ["sees", "hears", "likes"]
 FAST = {"lr": 3e-3, "batch": 16}
@@ -73,6 +74,9 @@ def models(corpus, tmp_path_factory):
     sets = {
         "bert": ["tokenizer.vocab=200", "objectives=[{kind: mlm}]", *rows, *trunk],
         "roberta": ["tokenizer={kind: byte_bpe, vocab: 400}", *rows, *trunk],
+        "albert": ["tokenizer.vocab=200", "data.text.length=32", *trunk],
+        "electra": ["tokenizer.vocab=200", *rows, *trunk],
+        "xlnet": ["tokenizer.vocab=200", "data.text.streams=8", "data.text.length=32", *trunk],
         "gpt2": ["tokenizer.vocab=400", "data.text.length=32", *trunk],
         "t5": ["tokenizer={kind: unigram, vocab: 220, family: t5, sentinels: 20}", "data.text.length=32", *trunk],
         "elmo": ["tokenizer.vocab=200", "data.text.streams=8"],
@@ -154,8 +158,6 @@ def test_predict_needs_no_labels_and_keeps_the_order(taught, tmp_path):
 def test_tags_of_words_that_a_row_has_no_room_for_count_as_o(models, table):
     short = ask("tag", table, length=8)
     setting = Setting(load_model(models("bert")), short, Tuning(), say=silent)
-    from modeledge.run.tasks import judge_tags, read_tags
-
     gold = [np.where(r["labels"] < 0, 0, r["labels"]) for r in _rows(setting.valid)]
     answers = read_tags(gold, setting.valid)
     assert all(len(a["tags"]) == len(r.value["words"]) for a, r in zip(answers, setting.valid.records, strict=True))
@@ -165,8 +167,6 @@ def test_tags_of_words_that_a_row_has_no_room_for_count_as_o(models, table):
 
 def test_answers_are_cut_from_the_passage_by_characters(models, table):
     setting = Setting(load_model(models("bert")), ask("span_qa", table), Tuning(), say=silent)
-    from modeledge.run.tasks import judge_spans, read_spans
-
     raw = []
     for row, begin, end in zip(
         _rows(setting.valid), setting.valid.extra["begins"], setting.valid.extra["ends"], strict=True
@@ -177,13 +177,34 @@ def test_answers_are_cut_from_the_passage_by_characters(models, table):
     assert judge_spans(read_spans(raw, setting.valid), setting.valid) == {"exact_match": 1.0, "f1": 1.0}
 
 
+def test_a_token_counts_in_the_window_where_it_has_most_context(models, table, tmp_path):
+    passage = " ".join(NOUNS * 20)
+    row = {"question": "Who ?", "text": passage, "answers": ["cat"], "starts": [4]}
+    file = write(tmp_path / "long.jsonl", [row, row])
+    setting = Setting(load_model(models("bert")), ask("span_qa", file, length=32), Tuning(), say=silent)
+    source, main = setting.source, most_context(setting.source)
+    spans = source.table.fields["passage_spans"]
+    for nth in range(2):
+        best = {}
+        for window in np.flatnonzero(source.owner == nth):
+            begin, size = source.table.begins[window], source.table.sizes[window]
+            held = [i for i in range(begin, begin + size) if spans[i, 0] >= 0]
+            for place, i in enumerate(held):
+                context = min(place, len(held) - 1 - place) + 0.01 * len(held)
+                best.setdefault(spans[i, 0], []).append((context, i))
+        assert len(best) == 80 and max(map(len, best.values())) > 1
+        for found in best.values():
+            chosen = [i for _, i in found if main[i]]
+            assert len(chosen) == 1 and dict((i, c) for c, i in found)[chosen[0]] == max(found)[0]
+
+
 def _rows(source):
     index = np.arange(len(source))
     return [source.rows(index[i : i + 1], np.random.default_rng(0)).rows(0) for i in index]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["roberta", "gpt2", "elmo"])
+@pytest.mark.parametrize("family", ["roberta", "albert", "electra", "xlnet", "gpt2", "elmo"])
 def test_every_family_classifies_in_its_own_form(models, table, tmp_path, family):
     tuning = Tuning(epochs=100, most=120, batch=16, lr=5e-3 if family == "elmo" else 3e-3)
     tuned = finetune(models(family), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
@@ -288,6 +309,15 @@ def test_few_labels_are_the_same_rows_for_every_contender_and_others_for_another
     assert rows(0) != rows(1)
 
 
+def test_a_taught_model_can_be_taught_again_with_a_fresh_head_for_other_classes(taught, table):
+    loaded = load_model(taught[0])
+    same = Setting(loaded, ask("classify", table), Tuning(), say=silent).job(0, None, device="cpu", progress=None)
+    other = ask("classify", table, columns={"label": "which"})
+    fresh = Setting(loaded, other, Tuning(), say=silent).job(0, None, device="cpu", progress=None)
+    assert "objectives.classify.head.out.weight" in same.init
+    assert not any(n.startswith("objectives.classify") for n in fresh.init) and len(fresh.init) > 20
+
+
 def test_from_scratch_takes_nothing_over(models, table):
     loaded = load_model(models("bert"))
     make = lambda scratch: Setting(loaded, ask("classify", table), Tuning(scratch=scratch), say=silent)  # noqa: E731
@@ -340,6 +370,8 @@ def test_an_empty_table_is_refused(models, tmp_path):
 def test_a_row_longer_than_the_model_is_refused_and_longer_texts_are_counted(models, table):
     said = wrong(models, ask("classify", table, length=4096))
     assert "places for 512 tokens" in said
+    text = Question("text_to_text", table, columns={"label": "place"}, length=600)
+    assert "1024 tokens for text and answer together" in wrong(models, text, family="gpt2")
     lines = []
     Setting(load_model(models("bert")), ask("classify", table, length=8), Tuning(), say=lines.append)
     assert lines == ["training: 160 rows, 160 cut to 8 tokens", "validation: 48 rows, 48 cut to 8 tokens"]

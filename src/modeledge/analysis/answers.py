@@ -1,7 +1,7 @@
 """Answers cut from a passage: which span to give, and how it is judged.
 
 Sources: SQuAD, arXiv:1606.05250 §6.1 (exact match and F1 of words, best of several references) and its released
-script (lower case, no punctuation, no articles); windows and the score of no answer: BERT, arXiv:1810.04805 §4.2-4.3."""
+script (lower case, no punctuation or articles); windows and the score of no answer: BERT, arXiv:1810.04805 §4.2-4.3."""
 
 from __future__ import annotations
 
@@ -52,12 +52,11 @@ def score(answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
 
 
 class Spans(NamedTuple):
-    """The best span of each window: first and last token, its score, and the score of no answer (the first token)."""
+    """The best span of each window: first and last token, and its score."""
 
     first: np.ndarray
     last: np.ndarray
     score: np.ndarray
-    none: np.ndarray
 
 
 def best_spans(
@@ -77,4 +76,4 @@ def best_spans(
         better = value > best
         best, first = np.where(better, value, best), np.where(better, at, first)
         last = np.where(better, at + size, last)
-    return Spans(first, last, best, (starts[:, 0] + ends[:, 0]).astype(np.float64))
+    return Spans(first, last, best)

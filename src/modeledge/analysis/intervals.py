@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 def quantile(degrees: int, *, level: float = 0.95) -> float:
     """The t for which |T| <= t with probability `level`, T Student's with `degrees` of freedom; to about 1e-6.
 
-    With t = sqrt(degrees) tan(a) that probability is the integral of cos^(degrees - 1) from 0 to a over that to pi/2."""
+    With t = sqrt(degrees) tan(a) this is the integral of cos^(degrees - 1) from 0 to a over that to pi/2."""
     angle = np.linspace(0, np.pi / 2, 200_001)
     weight = np.cos(angle) ** (degrees - 1)
     share = np.concatenate([[0], np.cumsum((weight[1:] + weight[:-1]) / 2)])

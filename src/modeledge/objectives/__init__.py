@@ -61,7 +61,7 @@ class Objective(nn.Module, Part):
 
     def weights(self, step: int, total: int) -> dict[str, float]:
         """The factor of each loss at this step of `total`."""
-        return dict.fromkeys(self.losses, self.config.weight)
+        return {name: self.config.weight for name in self.losses}
 
     def visible(self, batch: Batch) -> Rule:
         """Who sees whom. Default: every valid token of one's own document."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from modeledge.optim import Optim
 
@@ -54,9 +54,10 @@ class LambOptimizer(torch.optim.Optimizer):
                 state["step"] = torch.zeros((), dtype=torch.float32)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             state["step"] += 1
-        grads = [p.grad for p in live]
+        grads = [p.grad for p in live if p.grad is not None]
         first = [self.state[p]["exp_avg"] for p in live]
         second = [self.state[p]["exp_avg_sq"] for p in live]
+        weights: list[Tensor] = list(live)
         (beta1, beta2), t = group["betas"], float(self.state[live[0]]["step"])
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
@@ -65,8 +66,8 @@ class LambOptimizer(torch.optim.Optimizer):
         torch._foreach_add_(root, group["eps"])
         step = torch._foreach_div(torch._foreach_div(first, 1 - beta1**t), root)
         if group["weight_decay"]:
-            torch._foreach_add_(step, live, alpha=group["weight_decay"])
-        sizes, lengths = torch._foreach_norm(live), torch._foreach_norm(step)
+            torch._foreach_add_(step, weights, alpha=group["weight_decay"])
+        sizes, lengths = torch._foreach_norm(weights), torch._foreach_norm(step)
         for p, s, size, length in zip(live, step, sizes, lengths, strict=True):
             ratio = torch.where((size > 0) & (length > 0), size / length, 1.0).clamp(max=group["most"])
             p.sub_(s * (group["lr"] * ratio))

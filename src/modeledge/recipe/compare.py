@@ -65,8 +65,7 @@ def _diff(a: Any, b: Any, path: Path_) -> Iterator[tuple[Path_, Any, Any]]:
         a = {"kind": a}
     if isinstance(b, str) and isinstance(a, dict):
         b = {"kind": b}
-    both = isinstance(a, dict) and isinstance(b, dict)
-    if both and a.get("kind") == b.get("kind"):
+    if isinstance(a, dict) and isinstance(b, dict) and a.get("kind") == b.get("kind"):
         for key in [*a, *(k for k in b if k not in a)]:
             yield from _diff(a.get(key), b.get(key), (*path, key))
     elif a != b:

@@ -69,7 +69,8 @@ class _Reader:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
-        return scalar(node.value) if node.style is None else node.value
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        return scalar(node.value) if plain else node.value
 
     def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
         out: dict[str, Any] = {}

@@ -64,7 +64,7 @@ class Loop(Config):
     batch: Positive = 64
     micro: Count = 0
     seed: Count = 0
-    clip: float = Field(1.0, ge=0)
+    clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     recompute: Literal["none", "full"] = "none"

@@ -158,7 +158,7 @@ class Feed:
             sampler=range(start, stop),  # type: ignore[arg-type]
             num_workers=workers,
             generator=torch.Generator().manual_seed(0),
-            collate_fn=_same,
+            collate_fn=_same,  # type: ignore[arg-type]
         )
         yield from loader
 

@@ -19,13 +19,15 @@ from modeledge.run.checkpoint import own_tensors
 from modeledge.run.keep import Loaded
 
 GPT_TOKENS = {"start": "<|start|>", "delimiter": "<|delimiter|>", "extract": "<|extract|>"}
+TOKENWISE = ("tag", "span_qa", "embed")
+"""Tasks that are read token by token, or by the mean of the tokens."""
 HIDDEN = {"rtd": "gelu"}
 """Activation of the hidden layer where it is not tanh: ELECTRA's released code."""
 
 
 def is_causal(recipe: Recipe) -> bool:
-    """Whether the model was pre-trained from left to right only."""
-    return all(o.kind in ("clm", "complete") for o in recipe.objectives)
+    """Whether the model reads from left to right only."""
+    return all(o.kind in ("clm", "complete") or getattr(o, "sees", "") == "causal" for o in recipe.objectives)
 
 
 def has_decoder(recipe: Recipe) -> bool:
@@ -50,8 +52,8 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
             "  next: --task text_to_text, with the answer as text"
         )
     sees = {"sees": "causal"} if is_causal(recipe) else {}
-    if task in ("tag", "span_qa", "embed"):
-        return sees  # read token by token, or by the mean
+    if task in TOKENWISE:
+        return sees
     if getattr(recipe.backbone, "pool", None) is not None:
         return sees
     if is_causal(recipe):
@@ -75,13 +77,19 @@ def longest(recipe: Recipe) -> int | None:
     return None if most is None else most - getattr(positions, "offset", 0)
 
 
-def check_length(recipe: Recipe, wanted: int | None, usual: int) -> int:
-    """Tokens a row. Raises InputError if the model has not so many places."""
-    most = longest(recipe)
+def check_length(recipe: Recipe, wanted: int | None, usual: int, *, texts: int = 1) -> int:
+    """Tokens a row, where the model reads `texts` of them one behind the other.
+
+    Raises InputError if it has not so many places."""
+    places = longest(recipe)
     if wanted is None:
-        return usual if most is None else min(usual, most)
-    if most is not None and wanted > most:
-        raise InputError(f"--length {wanted}: this model has places for {most} tokens\n  next: --length {most} or less")
+        return usual if places is None else min(usual, places // texts)
+    if places is not None and wanted * texts > places:
+        behind = " for text and answer together" if texts == 2 else ""
+        raise InputError(
+            f"--length {wanted}: this model has places for {places} tokens{behind}\n"
+            f"  next: --length {places // texts} or less"
+        )
     return wanted
 
 

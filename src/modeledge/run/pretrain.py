@@ -56,7 +56,7 @@ class Outcome:
 def verdict(done: Done, objective: str) -> str:
     """Whether an objective has learnt more than the frequencies of its targets; empty where there is no baseline."""
     unigram = done.baselines[objective].get("unigram")
-    first = done.model.objectives[objective].losses[0]  # type: ignore[index]
+    first: str = dict(done.model.each())[objective].losses[0]
     loss = done.result.valid.get(first, done.result.losses.get(first))
     if unigram is None or loss is None:
         return ""

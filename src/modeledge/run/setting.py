@@ -88,7 +88,9 @@ class Setting:
             if form != "text" or "second" not in self.columns:
                 raise InputError("--orders both: for classify and regress on pairs (--column second=COLUMN)")
             form = "both"
-        length = check_length(self.loaded.recipe, self.question.length, self.kind.length)
+        recipe = self.loaded.recipe
+        texts = 2 if self.question.task == "text_to_text" and is_causal(recipe) else 1
+        length = check_length(recipe, self.question.length, self.kind.length, texts=texts)
         target = "none" if self.question.task == "embed" else self.kind.target
         return {"kind": "table", "form": form, "target": target, "length": length, **self.columns}
 
@@ -155,7 +157,7 @@ class Setting:
             if t.train != "head":
                 raise InputError("--mix: the layers are mixed into features; add --train head")
             keys |= {"mix": {"kind": "scalar_mix"}}
-            if "pool" not in keys and self.question.task not in ("tag", "span_qa", "embed"):
+            if "pool" not in keys and self.question.task not in TOKENWISE:
                 keys |= {"pool": "cls"}
         if self.question.task == "regress" and self.source.label is not None:
             mean, deviation = float(self.source.label.mean()), float(self.source.label.std())
@@ -176,7 +178,7 @@ class Setting:
         saved = self.loaded.tree.keys["objectives"][0]
         keys = {"kind": saved} if isinstance(saved, str) else dict(saved)
         keys |= {"weight": self.tuning.auxiliary, "on": SOURCE}
-        if self.keys["form"] in ("text", "words"):
+        if self.keys["form"] == "text":  # the same rows, so the same pass of the backbone
             return [keys], {}
         second = {k: v for k, v in self.keys.items() if k in ("kind", "length", "text", "second")}
         return [keys | {"on": "texts"}], {"texts": {**second, "form": "text", "target": "none"}}
@@ -220,6 +222,8 @@ class Setting:
         """What the model brings along, with rows for new tokens."""
         renamed = self.written()[2] if self.question.task == "text_to_text" else {}
         weights = weights_of(self.loaded, renamed=renamed)
+        if self.loaded.facts.labels != facts.labels:  # a head for other classes
+            weights = {n: t for n, t in weights.items() if not n.startswith(f"objectives.{self.kind.objective}.")}
         if facts.vocab == self.loaded.facts.vocab:
             return weights
         return grown(weights, own_tensors(make_model(recipe, facts, seed=recipe.loop.seed)))

@@ -79,22 +79,43 @@ def read_tags(raw: list[np.ndarray], source: LabelledTable) -> Answers:
 
 
 def read_spans(raw: list[np.ndarray], source: LabelledTable) -> Answers:
-    """The best span over all windows of a question, and by how much it beats "no answer"; "" where it does not.
+    """The best span over all windows of a question, and by how much it beats "no answer".
 
-    A question is taken to have an answer unless some training row had none (SQuAD 2)."""
-    spans = source.table.fields["passage_spans"]
+    An answer begins in the window where its first token has most context (BERT's released code)."""
+    table, main = source.table, most_context(source)
     best: Answers = [{"answer": "", "score": -np.inf, "none": np.inf} for _ in source.records]
-    for scores, begin, size, owner in zip(raw, source.table.begins, source.table.sizes, source.owner, strict=True):
-        places = spans[begin : begin + size]
-        logits, allowed = scores[None, :size], (places[:, 0] >= 0)[None]
-        found = best_spans(logits[..., 0], logits[..., 1], allowed, most=LONGEST_ANSWER)
+    for scores, begin, size, owner in zip(raw, table.begins, table.sizes, source.owner, strict=True):
+        places = table.fields["passage_spans"][begin : begin + size]
+        inside = places[:, 0] >= 0
+        begins = np.where(inside & main[begin : begin + size], scores[:size, 0], -np.inf)
+        found = best_spans(begins[None], scores[None, :size, 1], inside[None], most=LONGEST_ANSWER)
         known = best[owner]
-        known["none"] = min(known["none"], float(found.none[0]))
+        known["none"] = min(known["none"], float(scores[0].sum()))
         if found.score[0] > known["score"]:
             passage = source.records[owner].value[source.config.second]
             text = passage[places[found.first[0], 0] : places[found.last[0], 1]]
             known |= {"answer": text, "score": float(found.score[0])}
     return [{"answer": a["answer"], "margin": a["score"] - a["none"]} for a in best]
+
+
+def most_context(source: LabelledTable) -> np.ndarray:
+    """bool, one a token of all windows: of the windows that hold this token of the passage, this one gives it most
+    context: the smaller of what stands before and after it, and a little for a longer window."""
+    table = source.table
+    character = table.fields["passage_spans"][:, 0]
+    window = np.repeat(np.arange(len(table)), table.sizes)
+    at = np.flatnonzero(character >= 0)  # the passage is one run of each window
+    counts = np.bincount(window[at], minlength=len(table))
+    place = np.arange(len(at)) - (np.cumsum(counts) - counts)[window[at]]
+    size = counts[window[at]]
+    context = np.minimum(place, size - 1 - place) + 0.01 * size
+    owner = source.owner[window[at]]
+    order = np.lexsort((-context, character[at], owner))
+    first = np.ones(len(at), bool)
+    first[1:] = (np.diff(owner[order]) != 0) | (np.diff(character[at][order]) != 0)
+    main = np.zeros(len(character), bool)
+    main[at[order[first]]] = True
+    return main
 
 
 def read_choices(raw: list[np.ndarray], source: LabelledTable) -> Answers:
