@@ -262,6 +262,12 @@ def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models,
     assert len(mixed) == 3 and mixed.abs().max() > 0
 
 
+def test_a_mix_takes_the_place_of_the_backbones_own_pooler(models, table):
+    loaded, tuning = load_model(models("bert")), Tuning(train="head", mix=True)
+    classify, tag = (Setting(loaded, ask(t, table), tuning, say=silent).objective() for t in ("classify", "tag"))
+    assert classify["pool"] == "cls" and "pool" not in tag and tag["mix"] == {"kind": "scalar_mix"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
 def test_text_to_text_learns_to_name_the_place(models, table, tmp_path, family):

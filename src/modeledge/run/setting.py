@@ -20,6 +20,7 @@ from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.forms import (
+    TOKENWISE,
     check_length,
     framed_facts,
     grown,
