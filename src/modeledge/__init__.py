@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modeledge.data.prepare import prepare
+    from modeledge.run.compare import compare
     from modeledge.run.embed import embed
     from modeledge.run.finetune import finetune
     from modeledge.run.keep import load_model as load
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modeledge.run.pretrain import pretrain
 
 _WHERE = {
+    "compare": "run.compare:compare",
     "embed": "run.embed:embed",
     "evaluate_model": "run.predict:evaluate_model",
     "export_model": "run.port:export_model",
@@ -34,6 +36,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "compare",
     "embed",
     "evaluate_model",
     "export_model",

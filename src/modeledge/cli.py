@@ -249,6 +249,7 @@ def finetune(
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
     column: Columns = [],  # noqa: B006
     length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
+    orders: Annotated[str, typer.Option(help="both: read a pair in both orders (GPT's similarity).")] = "given",
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     batch: Annotated[int, typer.Option(help="Rows a step.")] = 32,
@@ -271,7 +272,9 @@ def finetune(
 
     if train not in ("all", "head"):
         raise InputError(unknown("--train", "choice", train, ["all", "head"]))
-    question = Question(task, data, valid, pairs(column, "--column") or None, length)
+    if orders not in ("given", "both"):
+        raise InputError(unknown("--orders", "choice", orders, ["given", "both"]))
+    question = Question(task, data, valid, pairs(column, "--column") or None, length, orders)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
         labels=labels, scratch=scratch, sets=tuple(sets),

@@ -118,3 +118,9 @@ def test_a_wrong_override_is_refused(folder, sets, says):
 def test_an_unknown_size_names_the_nearest(folder):
     with pytest.raises(RecipeError, match="no size of base named 'tinny'; did you mean 'tiny'"):
         resolve(str(folder / "base.yaml"), size="tinny")
+
+
+def test_a_users_recipe_may_have_the_name_of_the_one_it_extends(tmp_path):
+    mine = write(tmp_path, "bert", "extends: bert\noptim: {lr: 5e-4}")
+    tree = resolve(mine)
+    assert tree.keys["optim"]["lr"] == 5e-4 and tree.chain == ("bert", "bert")

@@ -93,11 +93,12 @@ def _forget(places: dict[Path_, Place], path: Path_) -> None:
         del places[known]
 
 
-def _layers(path: Path, name: str, seen: tuple[str, ...]) -> list[tuple[str, dict[str, Any], dict[Path_, Place]]]:
-    if name in seen:
-        raise RecipeError(f"{path}: `extends` goes in a circle: {' -> '.join((*seen, name))}")
+def _layers(path: Path, seen: tuple[Path, ...]) -> list[tuple[str, dict[str, Any], dict[Path_, Place]]]:
+    name, way = path.stem, " -> ".join(p.stem for p in (*seen, path))
+    if path.resolve() in [p.resolve() for p in seen]:
+        raise RecipeError(f"{path}: `extends` goes in a circle: {way}")
     if len(seen) >= CHAIN:
-        raise RecipeError(f"{path}: `extends` is a chain of more than {CHAIN}: {' -> '.join((*seen, name))}")
+        raise RecipeError(f"{path}: `extends` is a chain of more than {CHAIN}: {way}")
     keys, places = read_file(path)
     if not isinstance(keys, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(keys).__name__}")
@@ -111,7 +112,7 @@ def _layers(path: Path, name: str, seen: tuple[str, ...]) -> list[tuple[str, dic
     if not isinstance(parent, str):
         raise RecipeError(f"{where}: one parent, by name; found {parent!r}")
     above = find_recipe(parent, where=where, near=path.parent)
-    return [*_layers(above, above.stem, (*seen, name)), (name, keys, places)]
+    return [*_layers(above, (*seen, path)), (name, keys, places)]
 
 
 def resolve(recipe: str, *, size: str | None = None, sets: Iterable[str] = ()) -> Tree:
@@ -119,7 +120,7 @@ def resolve(recipe: str, *, size: str | None = None, sets: Iterable[str] = ()) -
 
     Raises RecipeError with file and line (or the override) for anything wrong. Nothing is imported or executed."""
     path = find_recipe(recipe)
-    layers = _layers(path, path.stem, ())
+    layers = _layers(path, ())
     keys: dict[str, Any] = {}
     places: dict[Path_, Place] = {}
     for _, layer, found in layers:
