@@ -145,6 +145,7 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     step: Annotated[int | None, typer.Option(help="With --resume: from this step, not the newest.")] = None,
     device: Device = "auto",
+    track: Annotated[str | None, typer.Option(help="Also log to a tracker: tensorboard.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -153,7 +154,7 @@ def pretrain(
 
     outcome = run(
         recipe, data=data, out=out, size=size, budget=budget, sets=sets, init=init, resume=resume, step=step,
-        device=device, quiet=quiet or as_json,
+        device=device, track=track, quiet=quiet or as_json,
     )  # fmt: skip
     show(outcome.as_dict(), as_json=as_json, text=str(outcome))
     if outcome.exit_code:

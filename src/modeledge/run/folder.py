@@ -8,6 +8,7 @@ import platform
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,6 +26,8 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self._metrics: TextIO | None = None
+        self.hears: list[Callable[[dict[str, Any]], None]] = []
+        """Trackers: called with every record that is logged."""
         self._lock = path / ".lock"
 
     def begin(self, *, resume: bool) -> None:
@@ -113,6 +116,8 @@ class RunFolder:
             self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
+        for hear in self.hears:
+            hear(record)
 
     def cut_log(self, step: int) -> None:
         """Drop what was logged after `step`, before going on from it."""

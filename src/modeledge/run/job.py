@@ -34,6 +34,7 @@ from modeledge.run.loop import Result, Trainer
 from modeledge.run.model import Model, make_model, parameter_count
 from modeledge.run.progress import Progress, Silent
 from modeledge.run.signals import Stop
+from modeledge.run.track import make_tracker
 from modeledge.tokenizers import load_tokenizer
 
 ROWS_AT_ONCE = 8192
@@ -54,6 +55,7 @@ class Job:
     resume: bool = False
     step: int | None = None
     progress: Progress = field(default_factory=Silent)
+    track: str | None = None
     history: dict[str, Any] = field(default_factory=dict)
 
 
@@ -113,7 +115,9 @@ def run_job(job: Job) -> Done:
     recipes = [check(t) for t in trees]
     folder = RunFolder(job.out) if job.out is not None else None
     if folder is not None and ranks.first:
+        tracker = make_tracker(job.track, folder.path, say=job.progress.say) if job.track else None
         folder.begin(resume=job.resume)
+        folder.hears = [tracker.log] if tracker else []
     ranks.wait()
     try:
         with Stop() as stop:

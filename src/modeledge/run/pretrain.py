@@ -77,6 +77,7 @@ def pretrain(
     resume: bool = False,
     step: int | None = None,
     device: str = "auto",
+    track: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
     """Train `recipe` on `data` (files, folders or stores) and write a run folder to `out`.
@@ -95,7 +96,9 @@ def pretrain(
     stores = open_or_make_all(paths, checked, cache=out / "stores", progress=progress)
     if ranks.first:
         ranks.wait()
-    job = Job(tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress)
+    job = Job(
+        tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress, track=track
+    )
     job.history["data"] = {n: str(p) for n, p in paths.items()}
     return Outcome(run_job(job), out)
 
