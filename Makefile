@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 OUT ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 FAST := not slow and not gpu and not net
-SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.views,beartype.beartype
+SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.views.corrupt,modeledge.views.arrange,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: quickstart test check format lint types fast slow golden bench feel docs catalogue constraints clean
