@@ -29,6 +29,8 @@ from modeledge.run.report import write_report
 RECIPE = "bert"
 RATES = {"pre-trained": (2e-4, 6e-4), "from scratch": (5e-4, 2e-3)}
 """Learning rates each contender may choose from; fresh weights want larger ones."""
+SHORT = ("loop.batch=16", "optim.lr=6e-4", "schedule.warmup=0.1", "backbone.init={kind: normal, std: 0.05}")
+"""What a run of a few minutes wants: many small steps, a slow start, larger first weights than wide models have."""
 EPOCHS, BATCH, LENGTH = 12.0, 20, 64
 Say = Callable[[str], None]
 
@@ -78,7 +80,7 @@ def prepare_store(text: Path, store: Path, *, size: str) -> Any:
 
 def learn(out: Path, *, seconds: float, size: str, quiet: bool) -> Outcome:
     """The pre-training, with a look at the held-out documents now and then."""
-    sets = ["loop.evaluate={every: 50, batches: 4}"]
+    sets = [*SHORT, "loop.evaluate={every: 100, batches: 4}"]
     budget = f"{seconds:g}s"
     return pretrain(
         RECIPE, size=size, data=[str(out / "store")], out=out / "run", budget=budget, sets=sets, quiet=quiet
