@@ -85,7 +85,7 @@ def common(
 @app.command()
 def quickstart(
     out: Out = Path("quickstart"),
-    seconds: Annotated[float, typer.Option(help="How long to pre-train.")] = 200.0,
+    seconds: Annotated[float, typer.Option(help="How long to pre-train.")] = 180.0,
     seeds: Annotated[int, typer.Option(help="Fine-tuning seeds.")] = 5,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from modeledge.backbones import transformer
 from modeledge.core import Batch, Facts, InputError, build, find
 from modeledge.engine.recompute import recompute_blocks
 from modeledge.visibility import both, see
@@ -227,3 +228,23 @@ def test_the_token_table_is_there_to_be_tied():
     model = make(embedding={"kind": "tokens", "width": 8})
     assert model.embed is model.embedding.word and model.embed.weight.shape == (31, 8) and model.embed.width == 8
     assert make(embedding={"kind": "patches", "size": 8, "patch": 4}, positions="grid").embed is None
+
+
+@pytest.mark.parametrize(
+    "positions", [{"kind": "learned", "max": 24}, {"kind": "rotary"}, {"kind": "bucketed", "buckets": 8}]
+)
+def test_leaving_padding_out_changes_no_state_and_no_gradient(positions, monkeypatch):
+    model, batch = make(positions=positions), tokens(3, 10)
+    batch = batch.but(valid=torch.arange(10) < torch.tensor([[4], [10], [1]]))
+    rule = both(full, valid(batch.valid))
+    direction = torch.randn(3, 10, 16).double() * batch.valid[..., None]
+    found = []
+    for share in (0.0, 0.9):
+        monkeypatch.setattr(transformer, "SPARSE", share)
+        assert (model.pack(batch, torch.empty(3, 10, 16)) is not None) == (share > 0)
+        out = run(model, batch, rule)
+        loss = (out.states * direction).sum() + out.pooled.sum()
+        found.append((out.states[batch.valid], out.pooled, *torch.autograd.grad(loss, list(model.parameters()))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert (out.states[~batch.valid] == 0).all()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from modeledge.core import build, find
-from modeledge.layers import Sizes
-from modeledge.layers.attention import Across, Cache, Context, Keep
+from modeledge.layers import Sizes, attention
+from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
 
 SIZES = Sizes(width=12, heads=3, head_width=5)
 
@@ -88,3 +88,46 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(part(x, Context()), part(x, Context()))
     part.eval()
     assert torch.equal(part(x, Context()), part(x, Context()))
+
+
+def masks(t=6):
+    """Every form a mask may have, among them rows that see nothing."""
+    some = torch.rand(2, 1, t, t) < 0.5
+    some[0, 0, 2] = False
+    bias = torch.randn(2, 3, t, t).double().masked_fill(~some, float("-inf"))
+    return {"none": {}, "causal": {"causal": True}, "bool": {"mask": some}, "float": {"mask": bias}}
+
+
+@pytest.mark.parametrize("form", ["none", "causal", "bool", "float"])
+def test_plain_products_give_the_fused_kernels_output_and_gradients(form, monkeypatch):
+    q, k, v = torch.randn(3, 2, 3, 6, 5, dtype=torch.float64, requires_grad=True)
+    context, direction = Context(**masks()[form]), torch.randn(2, 3, 6, 5).double()
+    found = []
+    for plain in (False, True):
+        monkeypatch.setattr(attention, "plain_is_faster", lambda *_, plain=plain: plain)
+        out = attention.attend(q, k, v, context, scale=0.3)
+        found.append((out, *torch.autograd.grad((out * direction).sum(), (q, k, v))))
+    for fused, plain in zip(*found, strict=True):
+        torch.testing.assert_close(plain, fused)
+
+
+def test_bf16_on_a_cpu_takes_the_plain_way_and_stays_near_fp32():
+    q, k, v = torch.randn(3, 2, 3, 64, 16)
+    assert attention.plain_is_faster(q.bfloat16(), k) and not attention.plain_is_faster(q, k)
+    assert not attention.plain_is_faster(q.bfloat16(), torch.empty(1, 1, attention.LONGEST_PLAIN + 1, 1))
+    exact = attention.attend(q, k, v, Context(), scale=0.25)
+    half = attention.attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), Context(), scale=0.25)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.02)
+
+
+def test_packed_tokens_return_to_their_rows_and_so_do_gradients():
+    valid = torch.tensor([[True, True, False, False], [False, True, True, True], [True, False, False, False]])
+    packed, x = Packed(valid), torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    inner = packed.pack(x)
+    assert torch.equal(inner[0], x[valid])
+    back = packed.pad(inner * 2)
+    assert torch.equal(back[valid], 2 * x[valid]) and (back[~valid] == 0).all()
+    direction = torch.randn(3, 4, 2).double()
+    (grad,) = torch.autograd.grad((back * direction).sum(), x)
+    torch.testing.assert_close(grad, 2 * direction * valid[..., None])

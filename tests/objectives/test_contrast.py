@@ -143,7 +143,7 @@ def test_padding_that_every_text_has_is_cut_and_changes_nothing():
     batch["ids"][:, 6:] = 0
     batch["ids"][:, 5] = 2
     batch["valid"][:, 6:] = False
-    short = objective.finish(batch)
+    short = batch.trim()
     assert short.ids.shape[1] == 8
     vectors = [objective.embed(backbone, b.tensors())["text"] for b in (batch, short)]
     torch.testing.assert_close(vectors[0], vectors[1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from modeledge.core import DataError
+from modeledge.core import DataError, RecipeError
 from modeledge.engine.processes import Ranks
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import Mix, check
@@ -57,12 +57,15 @@ def test_a_step_is_the_same_whatever_came_before_and_for_any_number_of_workers(m
 
 
 def test_ranks_and_micro_batches_cut_one_global_batch(make):
+    """Rows of like length share a micro-batch, so they are told apart by their number."""
     whole = make(micro=12)[0].step(4).works[0].micros[0]
+    wanted = {row: ids.tolist() for row, ids in zip(whole.row, whole.ids, strict=True)}
     for size, micro in ((1, 4), (2, 3), (3, 4)):
-        parts = [m for r in range(size) for m in make(micro=micro, ranks=Ranks(r, size))[0].step(4).works[0].micros]
-        assert np.array_equal(np.concatenate([p.ids for p in parts]), whole.ids)
-        counts = {tuple(make(micro=micro, ranks=Ranks(r, size))[0].step(4).counts.items()) for r in range(size)}
-        assert counts == {(("mlm", float((whole.targets >= 0).sum())),)}
+        steps = [make(micro=micro, ranks=Ranks(r, size))[0].step(4) for r in range(size)]
+        parts = [m for step in steps for m in step.works[0].micros]
+        found = {row: ids.tolist() for m in parts for row, ids in zip(m.row, m.ids, strict=True)}
+        assert {row: ids + [0] * (32 - len(ids)) for row, ids in found.items()} == wanted
+        assert all(step.counts == {"mlm": float((whole.targets >= 0).sum())} for step in steps)
 
 
 def test_another_seed_is_another_order_and_other_masks(make):
@@ -133,3 +136,21 @@ def test_static_masks_return_with_the_row_and_dynamic_ones_do_not(make):
 
     assert all(a == c and b == d for a, b, c, d in targets(["objectives=[{kind: mlm, static: 2}]"], 4))
     assert np.mean([a == b for a, b in targets(["objectives=[{kind: mlm}]"], 2)]) < 0.1
+
+
+def test_an_objective_whose_field_the_source_lacks_is_named_with_both(make):
+    with pytest.raises(RecipeError, match=r"objectives.nsp: reads 'is_next', which data.text \(full_sentences\)"):
+        make(sets=["objectives=[{kind: mlm}, {kind: nsp}]"])[0].step(0)
+
+
+def test_micro_batches_hold_rows_of_like_length_and_no_column_of_padding(make):
+    pairs = "{kind: segment_pair, length: 64}"
+    feed, _ = make(source=pairs, micro=4)
+    whole, _ = make(source=pairs, micro=12)
+    (work,), (one,) = feed.step(1).works, whole.step(1).works
+    shapes = [micro.ids.shape[1] for micro in work.micros]
+    assert shapes == sorted(shapes) and shapes[0] < shapes[-1] <= 64 and all(t % 8 == 0 for t in shapes)
+    assert all(micro.lengths().max() > t - 8 for micro, t in zip(work.micros, shapes, strict=True) if "valid" in micro)
+    assert sorted(r for micro in work.micros for r in micro.row) == sorted(one.micros[0].row)
+    told = [sum((m.labels != -100).sum() for m in w.micros) for w in (work, one)]
+    assert told[0] == told[1] == whole.step(1).counts["mlm"]

@@ -17,7 +17,7 @@ def loaded() -> Loaded:
     """A tiny BERT with random weights and a tokenizer trained on a few words."""
     kind = find("tokenizers", "wordpiece")
     tokenizer = kind(kind.Config(kind="wordpiece", vocab=90)).train(iter(TEXTS))
-    tree = resolve("bert", size="tiny", sets=["backbone.positions.max=16"])
+    tree = resolve("bert", size="tiny", sets=["backbone.positions.max=16", "data.text.length=16"])
     facts = Facts(vocab=tokenizer.vocab, special=tokenizer.special, words=tokenizer.words, tokenizer=tokenizer)
     return Loaded("tiny", make_model(check(tree), facts, seed=0).eval(), check(tree), tree, facts, {})
 

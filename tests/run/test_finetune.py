@@ -71,8 +71,9 @@ def models(corpus, tmp_path_factory):
     small = ["loop.batch=8", "loop.precision=fp32", "loop.steps=4"]
     trunk = ["backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.ffn.width=64"]
     rows = ["data.text={kind: full_sentences, length: 32}"]
+    sure = ["backbone.dropout=0.0", "backbone.attention.dropout=0.0"]  # with it one seed in ten misses a class
     sets = {
-        "bert": ["tokenizer.vocab=200", "objectives=[{kind: mlm}]", *rows, *trunk],
+        "bert": ["tokenizer.vocab=200", "objectives=[{kind: mlm}]", *rows, *trunk, *sure],
         "roberta": ["tokenizer={kind: byte_bpe, vocab: 400}", *rows, *trunk],
         "albert": ["tokenizer.vocab=200", "data.text.length=32", *trunk],
         "electra": ["tokenizer.vocab=200", *rows, *trunk],

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from modeledge.backbones._block import make_blocks
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, find, part
 from modeledge.layers import Sizes
-from modeledge.layers.attention import Across, Cache, Context, Keep
+from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
 from modeledge.layers.positions import Positions
 from modeledge.visibility import Seen
 
 EVERYTHING = Seen()
+SPARSE = 0.9
+"""Share of real tokens below which padding is left out."""
 
 
 class Transformer(nn.Module, Part):
@@ -113,14 +115,29 @@ class Transformer(nn.Module, Part):
         x = keep("embedding", self.embedding(batch, self.positions, at))
         mask, causal = blend(seen, self.positions, x.shape[1], start, device=x.device)
         turn = self.positions.turn(at)
+        alone = cache is None and across is None and not keep.wanted
+        packed = self.pack(batch, x) if alone else None
+        x = x if packed is None else packed.pack(x)
         for i, block in enumerate(self.blocks):
-            contexts: tuple[Context, ...] = (Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache),)
+            contexts: tuple[Context, ...] = (Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed),)
             if across is not None:
                 contexts += (replace(across, name=f"blocks.{i}.cross", keep=keep, cache=cache),)
             x = keep(f"blocks.{i}", block(x, *contexts))
         if cache is not None:
             cache.length += x.shape[1]
-        return self.dropout(self.norm(x))
+        x = self.dropout(self.norm(x))
+        return x if packed is None else packed.pad(x)
+
+    def pack(self, batch: Batch, x: Float[Tensor, "b t d"]) -> Packed | None:
+        """The real tokens alone, where leaving padding out pays: on a CPU, from a tenth of the places on.
+
+        (On a GPU the count would stop the queue of kernels, and matrix products do not mind the padding much.)"""
+        valid = batch["valid"] if "valid" in batch else None
+        if valid is None or valid.shape != x.shape[:2] or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return None
+        if not find("layers.attention", self.config.attention.kind).packs:
+            return None
+        return Packed(valid) if int(valid.sum()) < SPARSE * valid.numel() else None
 
 
 def blend(seen: Seen, positions: Positions, t: int, start: int, *, device: torch.device) -> tuple[Tensor | None, bool]:

@@ -13,6 +13,12 @@ IGNORE = -100
 """A label that is not a target; torch's own default for `ignore_index`."""
 
 
+PER_TOKEN = frozenset(
+    "ids valid doc segments positions word_starts special labels words chars passage_spans reach rank predicted".split()
+)
+"""Fields that may have one entry a token, in the shape of `ids`."""
+
+
 class Batch(dict[str, Any]):
     """Named arrays, numpy in the loader and tensors in the model; fields read as attributes.
 
@@ -38,6 +44,27 @@ class Batch(dict[str, Any]):
     def rows(self, index: slice | np.ndarray) -> Batch:
         """The chosen rows of every field."""
         return Batch({k: v[index] for k, v in self.items()})
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row up to the last that is not padding (of its longest text, where a row holds several)."""
+        valid = np.asarray(self.valid)
+        last = valid.shape[-1] - valid[..., ::-1].argmax(-1)
+        return np.where(valid.any(-1), last, 0).reshape(len(valid), -1).max(1)
+
+    def trim(self, multiple: int = 8) -> Batch:
+        """Without the columns that are padding in every row, but for a multiple; without `valid` if none is left.
+
+        The batch itself where nothing can be left out, or a field it does not know is as wide as the tokens."""
+        if "valid" not in self:
+            return self
+        shape = self.valid.shape
+        width = min(max(multiple, -(-int(self.lengths().max()) // multiple) * multiple), shape[-1])
+        aligned = [k for k, v in self.items() if v.shape[: len(shape)] == shape]
+        if width == shape[-1] or not PER_TOKEN.issuperset(aligned):
+            return self
+        cut = (slice(None),) * (len(shape) - 1) + (slice(width),)
+        out = self.but(**{k: self[k][cut] for k in aligned})
+        return out.but(valid=None) if out.valid.all() else out
 
     def tensors(self, device: torch.device | str = "cpu") -> Batch:
         """The same batch as tensors; integers become int64 on the device, booleans and floats stay as they are."""

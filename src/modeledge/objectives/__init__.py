@@ -37,6 +37,9 @@ class Objective(nn.Module, Part):
     draws = False
     """It samples inside the forward pass (torch's generator), so two cuts of a batch draw differently."""
 
+    needs: tuple[str, ...] = ("ids",)
+    """Fields its source must give."""
+
     whole_batch = False
     """Its loss depends on which rows share a forward pass (contrast in the batch), so the batch must not be cut."""
 

@@ -25,6 +25,7 @@ class WordContext(Objective):
         head: Annotated[PartConfig, Slot("heads")] = part("negative_sampling")
 
     config: Config
+    needs = ("ids", "reach")
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)

@@ -18,6 +18,8 @@ class Complete(CausalLM):
     class Config(CausalLM.Config):
         """As clm."""
 
+    needs = ("ids", "target_ids")
+
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids, valid, asked = follow(batch, pad=self.facts.pad)
         labels = next_tokens(ids, valid=valid)

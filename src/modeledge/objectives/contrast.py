@@ -40,6 +40,7 @@ class Contrast(Objective):
         largest: float = Field(100.0, gt=0)
 
     config: Config
+    needs = ("image", "ids")
     whole_batch = True
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
@@ -54,14 +55,6 @@ class Contrast(Objective):
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {self.losses[0]: float(batch.size)}
-
-    def finish(self, batch: Batch) -> Batch:
-        """Without the columns of the text that are padding in every row, down to a multiple of 8."""
-        if "valid" not in batch:
-            return batch
-        used = int(np.flatnonzero(batch.valid.any(0))[-1]) + 1
-        text = [k for k in ("ids", "valid", "special", "word_starts") if k in batch]
-        return batch.but(**{k: batch[k][:, : -(-used // 8) * 8] for k in text})
 
     def visible(self, batch: Batch) -> Rule:
         """Of the text. Causal text is pooled at its end, so that what follows needs no mask."""

@@ -52,6 +52,7 @@ class Denoise(Seq2Seq):
         ask: Literal["sentinel", "noise", "full"] = "sentinel"
 
     config: Config
+    needs = ("ids",)
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)

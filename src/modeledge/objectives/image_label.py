@@ -47,6 +47,7 @@ class ImageLabel(Objective):
         head: Annotated[PartConfig, Slot("heads")] = part("classifier", start="zero")
 
     config: Config
+    needs = ("image", "label")
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)

@@ -20,6 +20,7 @@ class NextSentence(Objective):
     """Classify the pooled state; reads `is_next` (0 = next, 1 = random)."""
 
     field = "is_next"
+    needs = ("ids", "is_next")
 
     class Config(Objective.Config):
         """head: from the pooled state to two scores."""

@@ -30,6 +30,7 @@ class Seq2Seq(Objective):
         start: str = "pad"
 
     config: Config
+    needs = ("ids", "target_ids")
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)

@@ -11,3 +11,4 @@ class SentenceOrder(NextSentence):
     """Classify the pooled state; reads `swapped` (0 = in order, 1 = swapped)."""
 
     field = "swapped"
+    needs = ("ids", "swapped")

@@ -31,8 +31,9 @@ class SpanQA(Task):
         return {self.losses[0]: float(batch.size)}
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, "b t 2"]:
-        """How well the answer could begin, and end, at each token."""
-        return self.head(self.states(out)).float()
+        """How well the answer could begin, and end, at each token; -inf at padding, which is no candidate."""
+        scores = self.head(self.states(out)).float()
+        return scores.masked_fill(~batch.valid[..., None], float("-inf")) if "valid" in batch else scores
 
     def cost(self, out: Output, batch: Batch) -> Sum:
         begins, ends = self.predict(out, batch).unbind(-1)

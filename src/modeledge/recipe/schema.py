@@ -109,6 +109,15 @@ class Recipe(Config):
                     f"data.{key}.streams is {streams} and loop.batch is {self.loop.batch}: a row of the batch is one"
                     f" stream, so that it remembers its own past; set both to the same"
                 )
+        positions = getattr(self.backbone, "positions", None)
+        places = getattr(positions, "max", 1 << 30) - getattr(positions, "offset", 0)
+        for key, source in self.data.items():
+            length = getattr(source, "length", 0)
+            if length > places and find("data.sources", source.kind).reads == "text":
+                raise ValueError(
+                    f"data.{key}.length is {length} and backbone.positions has {places} places: shorten the rows, or "
+                    f"train with more places (backbone.positions.max)"
+                )
         for o in self.objectives:
             on = getattr(o, "on", None)
             if on is not None and on not in self.data:

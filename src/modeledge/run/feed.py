@@ -132,6 +132,7 @@ class Feed:
             out.rows[source] = batch.row
             if batch.size == 0:
                 continue
+            self.require(names, source, batch)
             for name in names:
                 batch = self.objectives[name].view(batch, keyed(self.seed, self.split, "view", name, number))
             for name in names:
@@ -140,12 +141,29 @@ class Feed:
             out.works.append(Work(names, list(self.cut(names[0], batch))))
         return out
 
+    def require(self, names: tuple[str, ...], source: str, batch: Batch) -> None:
+        """Raise RecipeError if the source does not give what an objective reads."""
+        for name in names:
+            lacking = [field for field in self.objectives[name].needs if field not in batch]
+            if lacking:
+                kind = self.sources[source].config.kind
+                raise RecipeError(
+                    f"objectives.{name}: reads {', '.join(map(repr, lacking))}, which data.{source} ({kind}) does not "
+                    f"give; it gives {', '.join(batch)}\n"
+                    f"  next: another kind or other settings of data.{source}, or leave this objective out"
+                )
+
     def cut(self, name: str, batch: Batch) -> Iterator[Batch]:
-        """This rank's micro-batches, finished for the model."""
+        """This rank's micro-batches, finished for the model and without columns of padding.
+
+        Rows of like length share one, unless a row's place in the batch means something (memory)."""
         mine = batch.rows(self.ranks.share(batch.size)) if self.split == "train" else batch
         size = mine.size if self.objectives[name].whole_batch else self.micro
+        if "valid" in mine and size < mine.size and "fresh" not in mine:
+            mine = mine.rows(np.argsort(mine.lengths(), kind="stable"))
         for start in range(0, mine.size, size):
-            yield self.objectives[name].finish(mine.rows(slice(start, start + size)))
+            micro = mine.rows(slice(start, start + size))
+            yield self.objectives[name].finish(micro if "fresh" in micro else micro.trim())
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Step]:
         """Steps start..stop-1 in order, built ahead by `workers` processes."""

@@ -19,6 +19,7 @@ from modeledge.data.facts import facts_of
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
 from modeledge.engine.device import choose_device, choose_precision
+from modeledge.engine.memory import keep_freed_memory
 from modeledge.engine.processes import Ranks, join
 from modeledge.engine.recompute import recompute_blocks
 from modeledge.recipe.compare import brief, diff
@@ -111,6 +112,8 @@ def run_job(job: Job) -> Done:
     """Train every stage of a job. Raises InputError before the first step for anything wrong with the input."""
     ranks = join()
     device = choose_device(job.device, local=ranks.local)
+    if device.type == "cpu":
+        keep_freed_memory()
     trees = stage_trees(job.tree)
     recipes = [check(t) for t in trees]
     folder = RunFolder(job.out) if job.out is not None else None

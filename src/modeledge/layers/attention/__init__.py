@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from modeledge.core import Part, PartConfig
 from modeledge.layers import Sizes
 from modeledge.layers.attention._cache import Cache
+from modeledge.layers.attention._packed import Packed
 from modeledge.layers.positions import Turn, stay
 
-__all__ = ["Across", "Attention", "Cache", "Context", "Keep", "attend"]
+__all__ = ["Across", "Attention", "Cache", "Context", "Keep", "Packed", "attend"]
 
-Project = Callable[[Tensor, Turn], tuple[Tensor, Tensor]]
+Project = Callable[[Tensor, Turn, Packed | None], tuple[Tensor, Tensor]]
 
 
 class Keep:
@@ -49,7 +50,8 @@ class Context:
     name    under which its weights are kept and its keys and values cached, e.g. `blocks.3.attention`
     mask    bool b h t s (True = may see), or float to be added to the scores (-inf = may not); None: no mask
     causal  each query sees up to itself; only without a mask
-    turn    what positions do to queries and keys"""
+    turn    what positions do to queries and keys
+    packed  the states are the real tokens of padded rows, laid end to end (1 n d); None: rows as they are"""
 
     name: str = ""
     mask: Tensor | None = None
@@ -57,10 +59,11 @@ class Context:
     turn: Turn = stay
     keep: Keep = NOTHING
     cache: Cache | None = None
+    packed: Packed | None = None
 
     def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
         """The keys and values to read: of the states themselves, and of those read before."""
-        k, v = project(x, self.turn)
+        k, v = project(x, self.turn, self.packed)
         return (k, v) if self.cache is None else self.cache.extend(self.name, k, v)
 
 
@@ -74,18 +77,32 @@ class Across(Context):
         source = self.source
         assert source is not None
         if self.cache is None:
-            return project(source, stay)
-        return self.cache.once(self.name, lambda: project(source, stay))
+            return project(source, stay, None)
+        return self.cache.once(self.name, lambda: project(source, stay, None))
 
 
 class Attention(nn.Module, Part):
-    """attention(x, context): what each token reads, b t d."""
+    """attention(x, context): what each token reads, b t d.
+
+    A kind that cannot work on packed states (`context.packed`) says `packs = False`."""
+
+    packs = True
 
     def __init__(self, config: PartConfig, sizes: Sizes):
         super().__init__()
 
     def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
         raise NotImplementedError
+
+
+LONGEST_PLAIN = 1024
+"""Keys up to which attention in bf16 on a CPU is computed by plain products, whose scores are stored."""
+
+
+def plain_is_faster(q: Tensor, k: Tensor) -> bool:
+    """Whether plain matrix products beat the fused kernel: in bf16 on a CPU, where the fused kernel leaves the matrix
+    units idle, above all backwards (`bench/attention.py`: 2 to 8 times at up to 1,024 keys)."""
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[-2] <= LONGEST_PLAIN
 
 
 def attend(
@@ -99,20 +116,27 @@ def attend(
 ) -> Float[Tensor, "b h t dh"]:
     """softmax(scale q k^T + mask) v; zeros for a query that may see nothing.
 
-    Fused, unless the weights were asked for."""
-    mask = context.mask
+    Fused, unless the weights were asked for or plain products are faster."""
+    mask, wanted = context.mask, context.keep.wants(context.name)
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
-    if not context.keep.wants(context.name):
+    if not wanted and not plain_is_faster(q, k):
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=context.causal, dropout_p=dropout, scale=scale
         )
-    scores = scale * q @ k.transpose(-1, -2)
+    scores = (q * scale) @ k.transpose(-1, -2)
+    blind = None
     if context.causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    elif mask is not None:
+        allowed = mask > float("-inf") if mask.is_floating_point() else mask
+        blind = ~allowed.any(-1, keepdim=True)
     if mask is not None:
-        scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, float("-inf"))
-    blind = (scores == float("-inf")).all(-1, keepdim=True)
-    weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)  # gradients stay finite
-    weights = context.keep(context.name, weights)
-    return F.dropout(weights, dropout) @ v
+        least = torch.finfo(q.dtype).min  # not -inf: gradients of a row that sees nothing stay finite
+        bias = mask.clamp_min(least) if mask.is_floating_point() else torch.zeros_like(mask, dtype=q.dtype)
+        scores = scores + (bias if mask.is_floating_point() else bias.masked_fill(~mask, least))
+    weights = scores.softmax(-1)
+    if wanted:
+        weights = context.keep(context.name, weights if blind is None else weights.masked_fill(blind, 0.0))
+    read = F.dropout(weights, dropout) @ v
+    return read if blind is None else read.masked_fill(blind, 0.0)

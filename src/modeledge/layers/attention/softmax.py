@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from modeledge.core import PartConfig
 from modeledge.layers import Sizes
-from modeledge.layers.attention import Attention, Context, attend
+from modeledge.layers.attention import Attention, Context, Packed, attend
 from modeledge.layers.positions import Turn
 
 
@@ -33,15 +33,17 @@ class Softmax(Attention):
         self.to_out = nn.Linear(inner, sizes.width, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
-        q = context.turn(self.split(self.to_q(x)))
+        q = context.turn(self.split(self.to_q(x), context.packed))
         k, v = context.recall(x, self.project)
         read = attend(q, k, v, context, scale=self.scale, dropout=self.dropout if self.training else 0.0)
-        return self.to_out(read.transpose(1, 2).flatten(2))  # b h t dh -> b t d
+        read = read.transpose(1, 2).flatten(2)  # b h t dh -> b t d
+        return self.to_out(read if context.packed is None else context.packed.pack(read))
 
-    def project(self, x: Float[Tensor, "b s d"], turn: Turn) -> tuple[Tensor, Tensor]:
+    def project(self, x: Float[Tensor, "b s d"], turn: Turn, packed: Packed | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of the states: b h s dh each."""
-        return turn(self.split(self.to_k(x))), self.split(self.to_v(x))
+        return turn(self.split(self.to_k(x), packed)), self.split(self.to_v(x), packed)
 
-    def split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor, packed: Packed | None) -> Tensor:
         """b t (h dh) -> b h t dh."""
+        x = x if packed is None else packed.spread(x)
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
