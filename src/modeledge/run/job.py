@@ -281,7 +281,7 @@ class _Stage:
         return {
             "steps": steps,
             "seconds_per_step": round(usual, 5),
-            "flop_per_step": flop,
+            **({"flop_per_step": flop} if flop else {}),
             "budget": f"{budget.amount:g} {budget.unit}",
         }
 
