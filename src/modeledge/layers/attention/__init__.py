@@ -95,13 +95,13 @@ class Attention(nn.Module, Part):
         raise NotImplementedError
 
 
-LONGEST_PLAIN = 1024
+LONGEST_PLAIN = 512
 """Keys up to which attention in bf16 on a CPU is computed by plain products, whose scores are stored."""
 
 
 def plain_is_faster(q: Tensor, k: Tensor) -> bool:
     """Whether plain matrix products beat the fused kernel: in bf16 on a CPU, where the fused kernel leaves the matrix
-    units idle, above all backwards (`bench/attention.py`: 2 to 8 times at up to 1,024 keys)."""
+    units idle, above all backwards (`bench/attention.py`: 1.4 to 3 times up to 512 keys, nothing at 1,024)."""
     return q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[-2] <= LONGEST_PLAIN
 
 
