@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -197,6 +198,12 @@ def summary(done: Done) -> dict[str, Any]:
     }
 
 
+def busy() -> float:
+    """How many cores were busy in the last minute, if so many that a measurement now says little; else 0."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return load if load > 0.75 * (os.cpu_count() or 1) else 0.0
+
+
 class _Stage:
     """One stage: builds its sources and model, decides what the recipe left open, trains."""
 
@@ -263,6 +270,11 @@ class _Stage:
         assert budget is not None
         if budget.unit == "steps":
             return {"steps": budget.steps(tokens=1, flop=1, seconds=1)}
+        if budget.unit == "seconds" and (load := busy()):
+            self.job.progress.say(
+                f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps than this"
+                " machine could do"
+            )
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         feed, _ = self.feeds(model, known)
         trainer = self.trainer(model, feed, None, known, None)
