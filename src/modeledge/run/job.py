@@ -272,8 +272,8 @@ class _Stage:
             return {"steps": budget.steps(tokens=1, flop=1, seconds=1)}
         if budget.unit == "seconds" and (load := busy()):
             self.job.progress.say(
-                f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps than this"
-                " machine could do"
+                f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps"
+                " than this machine could do"
             )
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         feed, _ = self.feeds(model, known)
