@@ -111,11 +111,10 @@ def test_plain_products_give_the_fused_kernels_output_and_gradients(form, monkey
         torch.testing.assert_close(plain, fused)
 
 
-def test_bf16_on_a_cpu_takes_the_plain_way_and_stays_near_fp32():
+def test_bf16_on_a_cpu_takes_the_plain_way_and_stays_near_fp32(monkeypatch):
     q, k, v = torch.randn(3, 2, 3, 64, 16)
-    assert attention.plain_is_faster(q.bfloat16(), k) and not attention.plain_is_faster(q, k)
-    assert not attention.plain_is_faster(q.bfloat16(), torch.empty(1, 1, attention.LONGEST_PLAIN + 1, 1))
     exact = attention.attend(q, k, v, Context(), scale=0.25)
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", None)  # the fused kernel would fail now
     half = attention.attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), Context(), scale=0.25)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.02)

@@ -135,8 +135,6 @@ class Transformer(nn.Module, Part):
         valid = batch["valid"] if "valid" in batch else None
         if valid is None or valid.shape != x.shape[:2] or x.device.type != "cpu" or torch.compiler.is_compiling():
             return None
-        if not find("layers.attention", self.config.attention.kind).packs:
-            return None
         return Packed(valid) if int(valid.sum()) < SPARSE * valid.numel() else None
 
 

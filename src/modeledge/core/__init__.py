@@ -6,7 +6,7 @@ Dimension letters, one list for the whole project:
 As indices, q and k are one query's and one key's position.
 """
 
-from modeledge.core.batch import IGNORE, Batch
+from modeledge.core.batch import IGNORE, PER_TOKEN, Batch
 from modeledge.core.config import Config, PartConfig, Slot, part
 from modeledge.core.errors import DataError, InputError, ModeledgeError, RecipeError, RunError, nearest, unknown
 from modeledge.core.facts import Facts
@@ -16,6 +16,7 @@ from modeledge.core.rng import RowRandom, Shuffle, keyed, seed_of
 
 __all__ = [
     "IGNORE",
+    "PER_TOKEN",
     "Batch",
     "Config",
     "DataError",

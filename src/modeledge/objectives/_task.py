@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modeledge.core import Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, Sum, build
+from modeledge.core import PER_TOKEN, Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, Sum, build
 from modeledge.layers import Sizes
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.visibility.causal import causal
@@ -107,12 +107,8 @@ class Task(Objective):
         raise NotImplementedError
 
 
-TEXT = ("ids", "valid", "segments", "positions", "word_starts", "special", "labels", "words", "chars", "passage_spans")
-"""Fields with one entry a token."""
-
-
 def one_text_a_row(batch: Batch) -> Batch:
     """Rows of several texts as that many rows: b n t -> b*n t; other batches as they are."""
     if batch.ids.ndim == 2:
         return batch
-    return Batch({k: batch[k].flatten(0, 1) for k in TEXT if k in batch})
+    return Batch({k: v.flatten(0, 1) for k, v in batch.items() if k in PER_TOKEN})

@@ -92,7 +92,7 @@ class Recipe(Config):
     expect: dict[str, int | float | str] = {}
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Recipe:
+    def _fits_together(self) -> Recipe:
         names = [objective_name(o) for o in self.objectives]
         for name in names:
             if not name.isidentifier() or name in _TAKEN:
@@ -109,11 +109,10 @@ class Recipe(Config):
                     f"data.{key}.streams is {streams} and loop.batch is {self.loop.batch}: a row of the batch is one"
                     f" stream, so that it remembers its own past; set both to the same"
                 )
-        positions = getattr(self.backbone, "positions", None)
-        places = getattr(positions, "max", 1 << 30) - getattr(positions, "offset", 0)
+        places = places_of(self.backbone)
         for key, source in self.data.items():
             length = getattr(source, "length", 0)
-            if length > places and find("data.sources", source.kind).reads == "text":
+            if places is not None and length > places and find("data.sources", source.kind).reads == "text":
                 raise ValueError(
                     f"data.{key}.length is {length} and backbone.positions has {places} places: shorten the rows, or "
                     f"train with more places (backbone.positions.max)"
@@ -125,6 +124,13 @@ class Recipe(Config):
                     f"objective {objective_name(o)!r} reads on: {on!r}, which is not in data ({', '.join(self.data)})"
                 )
         return self
+
+
+def places_of(backbone: PartConfig) -> int | None:
+    """Tokens a row of the backbone may have; None where there is no limit."""
+    positions = getattr(backbone, "positions", None)
+    most = getattr(positions, "max", None)
+    return None if most is None else most - getattr(positions, "offset", 0)
 
 
 def objective_name(config: PartConfig) -> str:

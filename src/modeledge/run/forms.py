@@ -14,7 +14,7 @@ import torch
 from tokenizers import processors
 
 from modeledge.core import Facts, InputError, find
-from modeledge.recipe.schema import Recipe
+from modeledge.recipe.schema import Recipe, places_of
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.keep import Loaded
 
@@ -70,18 +70,11 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
     return {"pool": pool, "head": {"kind": "classifier", "hidden": width, "activation": activation, "dropout": 0.1}}
 
 
-def longest(recipe: Recipe) -> int | None:
-    """Tokens the model has places for; None where there is no limit."""
-    positions = getattr(recipe.backbone, "positions", None)
-    most = getattr(positions, "max", None)
-    return None if most is None else most - getattr(positions, "offset", 0)
-
-
 def check_length(recipe: Recipe, wanted: int | None, usual: int, *, texts: int = 1) -> int:
     """Tokens a row, where the model reads `texts` of them one behind the other.
 
     Raises InputError if it has not so many places."""
-    places = longest(recipe)
+    places = places_of(recipe.backbone)
     if wanted is None:
         return usual if places is None else min(usual, places // texts)
     if places is not None and wanted * texts > places:

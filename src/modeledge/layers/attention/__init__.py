@@ -82,11 +82,7 @@ class Across(Context):
 
 
 class Attention(nn.Module, Part):
-    """attention(x, context): what each token reads, b t d.
-
-    A kind that cannot work on packed states (`context.packed`) says `packs = False`."""
-
-    packs = True
+    """attention(x, context): what each token reads, b t d; on packed states (`context.packed`) the same, 1 n d."""
 
     def __init__(self, config: PartConfig, sizes: Sizes):
         super().__init__()

@@ -15,9 +15,8 @@ class Packed:
     def __init__(self, valid: Bool[Tensor, "b t"]):
         self.valid = valid
         self.real = valid.flatten().nonzero().squeeze(1)
-        self.home = (valid.flatten().cumsum(0) - 1).clamp_min(
-            0
-        )  # padding points at some real token, whose copy is hidden
+        # padding points at some real token, whose copy nobody sees
+        self.home = (valid.flatten().cumsum(0) - 1).clamp_min(0)
 
     def pack(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "1 n d"]:
         """The real tokens."""
@@ -34,7 +33,8 @@ class Packed:
 
 
 class _Take(torch.autograd.Function):
-    """rows[at]; the gradient is taken by the inverse index, which torch cannot know (its own adds row by row)."""
+    """rows[at]: n d -> m d; the gradient is taken by the inverse index `back` (of n places, those that are not `real`
+    get none), which torch cannot know: its own adds row by row."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, at: Tensor, back: Tensor, real: Tensor | None) -> Tensor:
