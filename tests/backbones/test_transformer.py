@@ -19,7 +19,7 @@ TINY = {
     "width": 16,
     "layers": 3,
     "heads": 4,
-    "embedding": {"kind": "tokens", "segments": 2, "norm": NORM},
+    "embedding": {"kind": "tokens", "types": {"segments": 2}, "norm": NORM},
     "positions": {"kind": "learned", "max": 24},
     "pool": "first",
     "init": {"kind": "normal", "std": 0.3},
@@ -48,13 +48,13 @@ def count(*, vocab=30522, kind="transformer", **settings):
     return sum(p.numel() for p in model.parameters())
 
 
-BERT = {"embedding": {"kind": "tokens", "segments": 2, "norm": NORM}, "pool": "first"}
+BERT = {"embedding": {"kind": "tokens", "types": {"segments": 2}, "norm": NORM}, "pool": "first"}
 
 
 def test_sizes_of_the_released_encoders_and_decoders():
     assert count(**BERT) == 109_482_240
     assert count(**BERT, width=1024, layers=24, heads=16) == 335_141_888
-    one_segment = {"kind": "tokens", "segments": 1, "norm": NORM}
+    one_segment = {"kind": "tokens", "types": {"segments": 1}, "norm": NORM}
     assert (
         count(vocab=50265, embedding=one_segment, positions={"kind": "learned", "max": 514, "offset": 2}) == 124_055_040
     )

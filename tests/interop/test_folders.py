@@ -18,7 +18,7 @@ BERT = {
     "width": 16,
     "layers": 2,
     "heads": 2,
-    "embedding": {"kind": "tokens", "segments": 2, "norm": NORM},
+    "embedding": {"kind": "tokens", "types": {"segments": 2}, "norm": NORM},
     "positions": {"kind": "learned", "max": 20},
     "norm": NORM,
     "ffn": {"kind": "mlp", "width": 24},

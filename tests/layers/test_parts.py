@@ -88,11 +88,11 @@ def test_activations_at_one_point():
 
 
 def test_token_vectors_add_up_and_absent_segments_are_the_first():
-    part = make("embeddings", "tokens", FACTS, SIZES, settings={"segments": 2})
+    part = make("embeddings", "tokens", FACTS, SIZES, settings={"types": {"segments": 2}})
     batch = Batch(ids=torch.tensor([[3, 5]]))
     first = part(batch.but(segments=torch.zeros(1, 2, dtype=torch.long)), NOWHERE, part.places(batch, 0))
     assert torch.equal(part(batch, NOWHERE, part.places(batch, 0)), first)
-    torch.testing.assert_close(first[0], part.word.weight[[3, 5]] + part.segment.weight[0])
+    torch.testing.assert_close(first[0], part.word.weight[[3, 5]] + part.types["segments"].weight[0])
 
 
 def test_a_narrow_table_is_projected_and_scaled_if_asked():

@@ -42,7 +42,7 @@ drawn_once = pytest.mark.parametrize("case", [c for c in CASES if not c.startswi
 def build_case(lab, case, **changes):
     settings = {**CASES[case], **changes}
     kind = settings.pop("kind")
-    slots: dict[str, Any] = {"embedding": {"kind": "tokens", "segments": 6}, "pool": "first"}
+    slots: dict[str, Any] = {"embedding": {"kind": "tokens", "types": {"segments": 6}}, "pool": "first"}
     name = {"plm": "two_stream", "denoise": "encoder_decoder"}.get(kind, "transformer")
     slots = {} if name == "two_stream" else T5_SLOTS if name == "encoder_decoder" else slots
     if name == "transformer":

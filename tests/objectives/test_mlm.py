@@ -77,7 +77,7 @@ RULES = {
 
 
 def unilm(lab, rule, backbone=None, **settings):
-    backbone = backbone or lab.backbone(embedding={"kind": "tokens", "segments": 6})
+    backbone = backbone or lab.backbone(embedding={"kind": "tokens", "types": {"segments": 6}})
     return backbone, lab.objective("mlm", backbone, visible=RULES[rule], **settings)
 
 

@@ -135,7 +135,7 @@ def unilm(rule: str) -> tuple[Any, Any]:
     torch.manual_seed(0)
     facts = Facts(vocab=V, special={"pad": PAD, "cls": 2, "sep": END, "mask": MASK}, words=(5, V))
     kind = find("backbones", "transformer")
-    parts = {"embedding": {"kind": "tokens", "segments": 6}, "init": {"kind": "normal", "std": 0.6}}
+    parts = {"embedding": {"kind": "tokens", "types": {"segments": 6}}, "init": {"kind": "normal", "std": 0.6}}
     sizes = {"kind": "transformer", "width": 16, "layers": 2, "heads": 2, "positions": {"kind": "learned", "max": 40}}
     backbone = build("backbones", kind.Config.model_validate({**sizes, **parts}), facts)
     visible = {"rule": rule, "segments": (4, 5) if rule == "prefix" else (2, 2)}

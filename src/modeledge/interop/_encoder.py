@@ -18,7 +18,7 @@ KEYS = (
     Key("hidden_dropout_prob", "dropout", 0.1),
     Key("attention_probs_dropout_prob", "attention.dropout", 0.1),
     Key("max_position_embeddings", "positions.max", 512),
-    Key("type_vocab_size", "embedding.segments", 2),
+    Key("type_vocab_size", "embedding.types.segments", 2),
     Key("layer_norm_eps", ("norm.eps", "embedding.norm.eps"), 1e-12),
     Key("initializer_range", "init.std", 0.02),
 )
@@ -46,7 +46,7 @@ def embeddings(prefix: str) -> Names:
     at = f"{prefix}embeddings."
     return {
         at + "word_embeddings.weight": "backbone.embedding.word.weight",
-        at + "token_type_embeddings.weight": "backbone.embedding.segment.weight",
+        at + "token_type_embeddings.weight": "backbone.embedding.types.segments.weight",
         at + "position_embeddings.weight": "backbone.positions.table.weight",
         **both(at + "LayerNorm", "backbone.embedding.norm"),
     }

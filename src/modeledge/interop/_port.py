@@ -191,7 +191,7 @@ class Port(Part):
         ids = torch.where(ids == pad, (pad + 1) % facts["vocab"], ids)
         real = torch.arange(length) < torch.tensor([[length], [max(1, length // 2)]])
         batch = Batch(ids=ids.masked_fill(~real, pad), valid=real)
-        if (segments := place(backbone, "embedding.segments") or 0) > 1:
+        if (segments := place(backbone, "embedding.types.segments") or 0) > 1:
             batch = batch.but(segments=torch.randint(0, segments, ids.shape) * real)
         return batch
 

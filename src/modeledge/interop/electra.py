@@ -15,7 +15,7 @@ from modeledge.interop._encoder import KEYS, TASKS, Encoder, blocks, both, embed
 from modeledge.interop._names import Move
 from modeledge.interop._settings import Key, complete
 
-SHARED = ("backbone.embedding.word", "backbone.embedding.segment", "backbone.embedding.norm", "backbone.positions")
+SHARED = ("backbone.embedding.word", "backbone.embedding.types", "backbone.embedding.norm", "backbone.positions")
 """What the generator may share with the discriminator."""
 
 

@@ -133,5 +133,5 @@ def smaller(backbone: nn.Module, share: float, *, layers: int | None) -> PartCon
 
 def tie_embeddings(small: Any, large: Any) -> None:
     """Let `small` use the tables (tokens, segments, places) and the norm of `large`; its projection stays its own."""
-    small.embedding.word, small.embedding.segment = large.embedding.word, large.embedding.segment
+    small.embedding.word, small.embedding.types = large.embedding.word, large.embedding.types
     small.embedding.norm, small.positions = large.embedding.norm, large.positions

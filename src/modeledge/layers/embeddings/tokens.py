@@ -1,6 +1,6 @@
-"""Token, position and (optionally) segment vectors, added up.
+"""Token and position vectors and those of further types (segment, language, task), added up.
 
-Sources: BERT, arXiv:1810.04805 §3 (segments, norm); arXiv:1706.03762 §3.4 (scaled by the root of the width); ALBERT,
+Sources: BERT, arXiv:1810.04805 §3 (segments, norm); XLM, arXiv:1901.07291 §3.4 (languages); arXiv:1706.03762 §3.4 (scaled by the root of the width); ALBERT,
 arXiv:1909.11942 §3.1 (a narrow table and a projection)."""
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from modeledge.layers.positions import Positions
 
 class Tokens(Embedding):
     class Config(PartConfig):
-        """segments: rows of the segment table (0: none); width: of the tables, when they are narrower than the model
+        """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token or
+        one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model
         and projected (also when equal: ALBERT projects in any case); norm: after adding up; dropout: default the
         backbone's; scale: multiply the token vectors by the root of their width."""
 
-        segments: int = Field(0, ge=0)
+        types: dict[str, Annotated[int, Field(ge=1)]] = {}
         width: int | None = Field(None, ge=1)
         norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
         dropout: float | None = Field(None, ge=0, lt=1)
@@ -35,15 +36,16 @@ class Tokens(Embedding):
         self.width = config.width or sizes.width
         self.scale = self.width**0.5 if config.scale == "root" else 1.0
         self.word = Table(facts.vocab, self.width)
-        self.segment = nn.Embedding(config.segments, self.width) if config.segments else None
+        self.types = nn.ModuleDict({field: nn.Embedding(rows, self.width) for field, rows in config.types.items()})
         self.norm = build("layers.norms", config.norm, self.width) if config.norm else nn.Identity()
         self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)
         self.project = nn.Linear(self.width, sizes.width) if config.width else nn.Identity()
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
         x = self.word(batch["ids"]) * self.scale
-        if self.segment is not None:
-            x = x + self.segment(batch["segments"] if "segments" in batch else torch.zeros_like(batch["ids"]))
+        for field, table in self.types.items():
+            kinds = batch[field] if field in batch else torch.zeros_like(batch["ids"])
+            x = x + table(kinds if kinds.ndim > 1 else kinds[:, None])
         return self.project(self.dropout(self.norm(positions.add(x, at))))
 
     def places(self, batch: Batch, start: int) -> Int[Tensor, "_ t"]:
