@@ -81,6 +81,7 @@ def test_activations_at_one_point():
         "quick_gelu": 1.3 / (1 + math.exp(-1.702 * 1.3)),
         "silu": 1.3 / (1 + math.exp(-1.3)),
         "relu": 1.3,
+        "relu_squared": 1.69,
         "tanh": math.tanh(1.3),
         "identity": 1.3,
     }

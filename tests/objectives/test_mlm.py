@@ -165,3 +165,11 @@ def test_unilm_chooses_eighty_percent_single_tokens(lab):
     runs = np.bincount((view.labels != IGNORE).sum(1), minlength=4)[1:]
     for found, share in zip(runs, (0.8, 0.1, 0.1), strict=True):
         assert abs(found - 2000 * share) < 3 * np.sqrt(2000 * share * (1 - share))
+
+
+def test_a_rate_of_two_numbers_falls_in_a_straight_line_over_the_run(lab):
+    objective = lab.objective("mlm", lab.backbone(), rate=(0.3, 0.15))
+    rows = lab.rows(2000, 64)
+    for done in (0.0, 0.5, 1.0):
+        hidden = (lab.view(objective, rows.but(done=np.full(2000, done)), 1).labels != IGNORE).sum()
+        assert hidden / (~rows.special).sum() == pytest.approx(0.3 - 0.15 * done, abs=0.004)  # a whole number a row

@@ -30,7 +30,8 @@ def test_the_generator_is_the_model_in_small_over_the_same_tables(lab, electra):
     assert (small.config.width, small.config.heads, small.config.ffn.width) == (8, 1, 12)
     assert small.config.layers == 2 and small.config.pool is None
     for mine, his in zip(
-        (small.embed.weight, small.positions.table.weight, small.embedding.types["segments"].weight, small.embedding.norm.weight),
+        (small.embed.weight, small.positions.table.weight, small.embedding.types["segments"].weight,
+         small.embedding.norm.weight),
         (backbone.embed.weight, backbone.positions.table.weight, backbone.embedding.types["segments"].weight,
          backbone.embedding.norm.weight), strict=True):  # fmt: skip
         assert mine.data_ptr() == his.data_ptr()

@@ -1,8 +1,8 @@
 """Masked language modelling, under any visibility.
 
-Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; n-gram masks: ALBERT,
-arXiv:1909.11942 §4.1; one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token
-detection (rtd.py), span boundaries."""
+Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; a rate that falls: Ankner et al.,
+arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; one model under four visibilities: UniLM,
+arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span boundaries."""
 
 from __future__ import annotations
 
@@ -33,17 +33,20 @@ class Visible(core.Config):
     segments: tuple[int, int] | None = None
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class MaskedLM(Objective):
     """Hide some tokens, predict them from those that may be seen."""
 
     class Config(Objective.Config):
-        """rate: share of ordinary tokens to predict; select: how they are chosen (a fixed count a row, each
-        independently, or whole words); ngrams: longest run of tokens or words, drawn with p(n) proportional to 1/n,
-        or the probabilities of runs of 1, 2, ...; replace: shares of [MASK] and of random tokens among the chosen;
-        most: at most so many a row; static: so many fixed masks a row, reused over the epochs (0: a new one each
-        time)."""
+        """rate: share of ordinary tokens to predict, or the first and the last of a share that changes in a straight
+        line over the run; select: how they are chosen (a fixed count a row, each independently, or whole words);
+        ngrams: longest run of tokens or words, drawn with p(n) proportional to 1/n, or the probabilities of runs of 1,
+        2, ...; replace: shares of [MASK] and of random tokens among the chosen; most: at most so many a row; static: so
+        many fixed masks a row, reused over the epochs (0: a new one each time)."""
 
-        rate: float = Field(0.15, gt=0, lt=1)
+        rate: Share | tuple[Share, Share] = 0.15
         select: Literal["count", "each", "words"] = "count"
         ngrams: int | tuple[float, ...] = 1
         replace: tuple[float, float] = (0.8, 0.1)
@@ -83,15 +86,22 @@ class MaskedLM(Objective):
             batch = batch.but(segments=np.asarray(cfg.segments, np.int8)[segments])
         return batch
 
+    def rate(self, batch: Batch) -> float:
+        """The share of tokens to predict at this point of the run."""
+        rate = self.config.rate
+        if isinstance(rate, float):
+            return rate
+        return rate[0] + (rate[1] - rate[0]) * float(batch.done[0])
+
     def choose(self, batch: Batch, maskable: np.ndarray, rng: Draws) -> np.ndarray:
         """Which tokens are to be predicted: bool b t."""
-        cfg = self.config
+        cfg, rate = self.config, self.rate(batch)
         if cfg.select == "each":
-            return choose_each(maskable, rng, rate=cfg.rate)
+            return choose_each(maskable, rng, rate=rate)
         if cfg.select == "count" and self.lengths is None:
-            return choose_count(maskable, rng, rate=cfg.rate, most=cfg.most)
+            return choose_count(maskable, rng, rate=rate, most=cfg.most)
         starts = batch.word_starts if cfg.select == "words" else np.ones_like(maskable)
-        return choose_words(maskable, word_ids(starts), rng, rate=cfg.rate, most=cfg.most, lengths=self.lengths)
+        return choose_words(maskable, word_ids(starts), rng, rate=rate, most=cfg.most, lengths=self.lengths)
 
     def visible(self, batch: Batch) -> Rule:
         rules: dict[str, Rule] = {"full": full, "causal": causal, "anticausal": anticausal}

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, Slot, Sum, build, part
+from modeledge.layers.positions import Positions
 from modeledge.losses.binary import binary_cross_entropy
 from modeledge.objectives import Objective, Rule
 from modeledge.visibility import see
@@ -134,4 +135,6 @@ def smaller(backbone: nn.Module, share: float, *, layers: int | None) -> PartCon
 def tie_embeddings(small: Any, large: Any) -> None:
     """Let `small` use the tables (tokens, segments, places) and the norm of `large`; its projection stays its own."""
     small.embedding.word, small.embedding.types = large.embedding.word, large.embedding.types
-    small.embedding.norm, small.positions = large.embedding.norm, large.positions
+    small.embedding.norm = large.embedding.norm
+    if type(large.positions).add is not Positions.add:  # other schemes act on heads, which differ
+        small.positions = large.positions

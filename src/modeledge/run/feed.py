@@ -109,7 +109,7 @@ class Feed:
         return not (own_view and first.view is not Objective.view)
 
     def rows(self, source: str, step: int) -> Batch:
-        """The global batch of raw rows of a source at a step, with each row's number and epoch."""
+        """The global batch of raw rows of a source at a step, with each row's number, epoch and share of the run."""
         made, n = self.sources[source], len(self.sources[source])
         place = step * self.batch + np.arange(self.batch, dtype=np.int64)
         epoch = place // n
@@ -121,7 +121,8 @@ class Feed:
             place = place[: max(0, n - step * self.batch)]
             index, epoch = place, np.zeros_like(place)
         batch = made.rows(index, keyed(self.seed, self.split, "rows", source, step))
-        return batch.but(row=index, epoch=epoch)
+        done = step / self.total if self.split == "train" else 1.0
+        return batch.but(row=index, epoch=epoch, done=np.full(len(index), done, np.float32))
 
     def step(self, number: int) -> Step:
         """Build step `number`."""

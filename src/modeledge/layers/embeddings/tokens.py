@@ -1,7 +1,7 @@
 """Token and position vectors and those of further types (segment, language, task), added up.
 
-Sources: BERT, arXiv:1810.04805 §3 (segments, norm); XLM, arXiv:1901.07291 §3.4 (languages); arXiv:1706.03762 §3.4 (scaled by the root of the width); ALBERT,
-arXiv:1909.11942 §3.1 (a narrow table and a projection)."""
+Sources: BERT, arXiv:1810.04805 §3 (segments, norm); XLM, arXiv:1901.07291 §3.4 (languages); arXiv:1706.03762 §3.4
+(scaled by the root of the width); ALBERT, arXiv:1909.11942 §3.1 (a narrow table and a projection)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from modeledge.layers.positions import Positions
 
 class Tokens(Embedding):
     class Config(PartConfig):
-        """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token or
-        one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model
-        and projected (also when equal: ALBERT projects in any case); norm: after adding up; dropout: default the
+        """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token
+        or one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model and
+        projected (also when equal: ALBERT projects in any case); norm: after adding up; dropout: default the
         backbone's; scale: multiply the token vectors by the root of their width."""
 
         types: dict[str, Annotated[int, Field(ge=1)]] = {}

@@ -1,6 +1,7 @@
 """One standard deviation for all weights, optionally less where a branch joins the residual stream.
 
-Sources: GPT and BERT (0.02); GPT-2 §2.3 (the last layer of each branch divided by the root of their number)."""
+Sources: GPT and BERT (0.02); GPT-2 §2.3 (the last layer of each branch divided by the root of their number);
+Fixup, arXiv:1901.09321 §3 (zero)."""
 
 from __future__ import annotations
 
@@ -16,15 +17,16 @@ from modeledge.layers.inits import Init
 
 class Normal(Init):
     class Config(PartConfig):
-        """residual scaled: std / sqrt(2 layers) for the last layer of each branch."""
+        """residual: the last layer of each branch as all weights, scaled to std / sqrt(2 layers), or zero, so that
+        every block begins as the identity."""
 
         std: float = Field(0.02, gt=0)
-        residual: Literal["plain", "scaled"] = "plain"
+        residual: Literal["plain", "scaled", "zero"] = "plain"
 
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)
         self.plain = config.std
-        self.joined = config.std if config.residual == "plain" else config.std / (2 * sizes.layers) ** 0.5
+        self.joined = config.std * {"plain": 1.0, "scaled": (2 * sizes.layers) ** -0.5, "zero": 0.0}[config.residual]
 
     def std(self, name: str, module: nn.Module) -> float:
         return self.joined if name.endswith(("attention.to_out", "cross.to_out", "ffn.down")) else self.plain
