@@ -17,11 +17,11 @@ from _ratio import interleave, ratio
 ONE_WINDOW = """
 import sys
 sys.path.insert(0, sys.argv[4])
-from cpu_mlm import Ours, Store
+from _ours import Ours, Store
 from modeledge.engine.memory import keep_freed_memory
 if sys.argv[3] == "keep":
     keep_freed_memory()
-ours = Ours(Store.open(sys.argv[1]), "mini", ["loop.batch=32", "loop.precision=bf16"])
+ours = Ours(Store.open(sys.argv[1]), "bert", size="mini", sets=["loop.batch=32", "loop.precision=bf16"])
 ours(5)
 print(max(ours(int(sys.argv[2])) for _ in range(3)))
 """

@@ -11,8 +11,6 @@ full     both sides get rows of exactly 128 tokens"""
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import logging
 import os
 import tempfile
@@ -22,54 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _ours import Ours, make_store, paragraphs
 from _ratio import interleave, ratio
 
-from modeledge.core import find
-from modeledge.data.prepare import prepare
-from modeledge.data.store import Store
 from modeledge.interop import to_hf
-from modeledge.recipe.resolve import resolve
-from modeledge.recipe.schema import check
 from modeledge.run.checkpoint import own_tensors
-from modeledge.run.job import Job, _Stage
 from modeledge.run.keep import facts_to_json
-from modeledge.run.progress import Silent
 
 LENGTH = 128
-
-
-def paragraphs(file: Path, limit: int) -> list[str]:
-    """The first `limit` paragraphs of a parquet file's column `text`."""
-    import pyarrow.parquet as pq
-
-    texts = (p for t in pq.read_table(file, columns=["text"])["text"].to_pylist() for p in t.split("\n"))
-    return list(itertools.islice((p.strip() for p in texts if len(p) > 20), limit))
-
-
-class Ours:
-    """modeledge's loop, one step after another."""
-
-    def __init__(self, store: Store, recipe: str, sets: list[str]):
-        from modeledge.engine.processes import ALONE
-        from modeledge.run.model import make_model
-
-        tree = resolve("bert", size=recipe, sets=sets)
-        job = Job(tree, {"text": store}, None, progress=Silent())
-        stage = _Stage(job, check(tree), 0, device=torch.device("cpu"), ranks=ALONE)
-        known = stage.decide() | {"steps": 10**6}
-        self.model = make_model(stage.recipe, stage.facts, seed=0)
-        feed, _ = stage.feeds(self.model, known)
-        self.trainer = stage.trainer(self.model, feed, None, known, None)
-        self.model.train()
-        self.steps = feed.steps(0, 10**6)
-        self.feed, self.known, self.facts = feed, known, stage.facts
-
-    def __call__(self, steps: int) -> float:
-        start, tokens = time.perf_counter(), 0
-        for step in itertools.islice(self.steps, steps):
-            self.trainer.take(step)
-            tokens += step.tokens
-        return tokens / (time.perf_counter() - start)
 
 
 class Peer:
@@ -151,20 +109,17 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     texts = paragraphs(given.text, given.paragraphs)
     with tempfile.TemporaryDirectory() as folder:
-        file, store = Path(folder) / "text.jsonl", Path(folder) / "store"
-        file.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
-        tokenizer = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=30522)
-        prepare([str(file)], out=store, tokenizer=tokenizer, valid_fraction=0.0)
+        store = make_store(texts, Path(folder), vocab=30522)
         sets = ["objectives=[{kind: mlm}]", f"loop.batch={given.batch}", "tokenizer.vocab=30522", "loop.precision=bf16"]
         sets.append(f"data.text={{kind: full_sentences, length: {LENGTH}}}")
-        ours = Ours(Store.open(store), given.size, sets)
+        ours = Ours(store, "bert", size=given.size, sets=sets)
         sizes = ours.trainer.recipe.backbone
         config = {
             "vocab_size": ours.facts.vocab, "hidden_size": sizes.width, "num_hidden_layers": sizes.layers,
             "num_attention_heads": sizes.heads, "intermediate_size": sizes.ffn.width,
         }  # fmt: skip
         full = given.lengths == "full"
-        peer = Peer(texts, store, config, batch=given.batch, full=full, tuned=given.peer == "tuned")
+        peer = Peer(texts, store.path, config, batch=given.batch, full=full, tuned=given.peer == "tuned")
         difference = gate(ours, peer)
         print(f"gate: same weights, same batch: losses differ by {difference:.1e}")
         assert difference < 1e-3, "the two sides do not compute the same loss"

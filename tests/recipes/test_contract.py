@@ -13,7 +13,7 @@ from modeledge.recipe.compare import diff
 from modeledge.recipe.resolve import resolve, shipped
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.explain import explain
-from modeledge.run.job import Job, _Stage, run_job
+from modeledge.run.job import Job, Stage, run_job
 from modeledge.run.keep import load_model
 from modeledge.run.model import make_model
 
@@ -28,7 +28,7 @@ def stage(toy, stores):
 
         tree, recipe = toy(name, *sets)
         job = Job(tree, stores(recipe), None)
-        made = _Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
+        made = Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
         model = make_model(recipe, made.facts, seed=0)
         known = {"micro": recipe.loop.micro, "steps": recipe.loop.steps, "precision": "fp32"}
         return made, model, made.feeds(model, known)[0], known

@@ -65,13 +65,11 @@ def first_batch(store, sets):
     from modeledge.engine.processes import ALONE
     from modeledge.recipe.resolve import resolve
     from modeledge.recipe.schema import check
-    from modeledge.run.job import Job, _Stage
+    from modeledge.run.job import Job, Stage
     from modeledge.run.model import make_model
 
     tree = resolve("bert", sets=sets)
-    stage = _Stage(
-        Job(tree, {"text": Store.open(store)}, None), check(tree), 0, device=torch.device("cpu"), ranks=ALONE
-    )
+    stage = Stage(Job(tree, {"text": Store.open(store)}, None), check(tree), 0, device=torch.device("cpu"), ranks=ALONE)
     feed, _ = stage.feeds(make_model(stage.recipe, stage.facts, seed=0), {"micro": 8, "steps": 1})
     micro = feed.step(0).works[0].micros[0]
     valid = micro.get("valid", np.ones(micro.ids.shape, bool))

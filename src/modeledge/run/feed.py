@@ -18,6 +18,9 @@ from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Mix
 
+AHEAD = 64
+"""Steps whose rows are shuffled at once: a few rows cost as much as thousands."""
+
 
 @dataclass
 class Work:
@@ -56,6 +59,7 @@ class Feed:
     ):
         self.sources, self.objectives, self.mix = sources, objectives, mix
         self.batch, self.seed, self.total, self.ranks, self.split = batch, seed, total, ranks, split
+        self.known: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
         if batch % ranks.size:
             raise DataError(f"loop.batch: {batch} rows cannot be shared evenly by {ranks.size} processes")
         self.micro = min(micro or batch, batch // ranks.size)
@@ -110,19 +114,28 @@ class Feed:
 
     def rows(self, source: str, step: int) -> Batch:
         """The global batch of raw rows of a source at a step, with each row's number, epoch and share of the run."""
-        made, n = self.sources[source], len(self.sources[source])
-        place = step * self.batch + np.arange(self.batch, dtype=np.int64)
-        epoch = place // n
-        index = place % n
-        if self.split == "train" and not made.ordered:
-            for e in np.unique(epoch):
-                index[epoch == e] = Shuffle(n, self.seed, source, int(e))(index[epoch == e])
-        elif self.split != "train":
-            place = place[: max(0, n - step * self.batch)]
-            index, epoch = place, np.zeros_like(place)
-        batch = made.rows(index, keyed(self.seed, self.split, "rows", source, step))
+        index, epoch = self.order(source, step)
+        batch = self.sources[source].rows(index, keyed(self.seed, self.split, "rows", source, step))
         done = step / self.total if self.split == "train" else 1.0
         return batch.but(row=index, epoch=epoch, done=np.full(len(index), done, np.float32))
+
+    def order(self, source: str, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows of a source a step reads, and in which epoch each."""
+        n = len(self.sources[source])
+        if self.split != "train":
+            index = np.arange(step * self.batch, min((step + 1) * self.batch, n), dtype=np.int64)
+            return index, np.zeros_like(index)
+        block, within = divmod(step, AHEAD)
+        if self.known.get(source, (None,))[0] != block:
+            place = np.arange(block * AHEAD * self.batch, (block + 1) * AHEAD * self.batch, dtype=np.int64)
+            index, epoch = place % n, place // n
+            if not self.sources[source].ordered:
+                for e in range(int(epoch[0]), int(epoch[-1]) + 1):
+                    index[epoch == e] = Shuffle(n, self.seed, source, e)(index[epoch == e])
+            self.known[source] = block, index, epoch
+        _, index, epoch = self.known[source]
+        here = slice(within * self.batch, (within + 1) * self.batch)
+        return index[here], epoch[here]
 
     def step(self, number: int) -> Step:
         """Build step `number`."""

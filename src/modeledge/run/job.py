@@ -155,7 +155,7 @@ def _run_stages(
     weights = job.init
     for number in range(first, len(recipes)):
         known = decided[number] if number < len(decided) else None
-        stage = _Stage(job, recipes[number], number, device=device, ranks=ranks)
+        stage = Stage(job, recipes[number], number, device=device, ranks=ranks)
         if known is None:
             known = stage.decide()
             decided.append(known)
@@ -204,7 +204,7 @@ def busy() -> float:
     return load if load > 0.75 * (os.cpu_count() or 1) else 0.0
 
 
-class _Stage:
+class Stage:
     """One stage: builds its sources and model, decides what the recipe left open, trains."""
 
     def __init__(self, job: Job, recipe: Recipe, number: int, *, device: torch.device, ranks: Ranks):

@@ -70,13 +70,19 @@ class Frame:
         valid = place <= sizes[:, None]
         doc = np.where(valid, np.minimum(doc, last), -1)
         if self.cls is not None:
-            ids = np.pad(ids, ((0, 0), (1, 0)), constant_values=self.cls)
-            special = np.pad(special, ((0, 0), (1, 0)), constant_values=True)
-            doc, valid = np.pad(doc, ((0, 0), (1, 0))), np.pad(valid, ((0, 0), (1, 0)), constant_values=True)
-            words = words if words is None else np.pad(words, ((0, 0), (1, 0)), constant_values=True)
+            ids, doc = put_before(ids, self.cls), put_before(doc, 0)
+            special, valid = put_before(special, True), put_before(valid, True)
+            words = words if words is None else put_before(words, True)
         batch = Batch(ids=ids, special=special)
         if words is not None:
             batch["word_starts"] = words | special
         if isolate:
             batch["doc"] = doc
         return batch if valid.all() else batch.but(valid=valid)
+
+
+def put_before(x: np.ndarray, value: int) -> np.ndarray:
+    """Rows with one more entry in front: b t -> b t+1."""
+    out = np.empty((x.shape[0], x.shape[1] + 1), x.dtype)
+    out[:, 0], out[:, 1:] = value, x
+    return out

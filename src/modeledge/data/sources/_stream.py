@@ -28,8 +28,8 @@ class Stream:
     """The stream of a text store. Words are what the store says; a separator is a word of its own."""
 
     def __init__(self, store: Store, facts: Facts):
-        self.tokens = store["tokens"]
-        self.words = store["word_starts"] if "word_starts" in store else None
+        self.tokens = np.asarray(store["tokens"])  # plain arrays on the same pages: indexing them costs less
+        self.words = np.asarray(store["word_starts"]) if "word_starts" in store else None
         offsets = np.asarray(store.offsets("tokens"))
         self.starts = offsets + np.arange(len(offsets))
         self.length = int(self.starts[-1])

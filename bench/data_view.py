@@ -1,0 +1,144 @@
+"""G4: from rows to what the model is given, tokens a second on one core, against the collators of transformers.
+
+    python bench/data_view.py --text FILE.parquet [--view mlm words plm]
+
+Both sides start from token ids in memory-mapped storage (our store; an Arrow data set) and end with tensors. The gate
+compares the shares of predicted, hidden, exchanged and kept tokens."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _ours import Ours, make_store, paragraphs
+from _ratio import interleave, ratio
+
+BATCH = 64
+LENGTH = 512
+VIEWS: dict[str, tuple[str, list[str], float, float]] = {
+    "mlm": ("bert", ["objectives=[{kind: mlm}]"], 8, 20),
+    "words": ("bert", ["objectives=[{kind: mlm, select: words, replace: [1.0, 0.0]}]"], 20, 50),
+    "plm": (
+        "xlnet",
+        [f"data.text.length={LENGTH}", f"loop.batch={BATCH}", f"data.text.streams={BATCH}", "tokenizer.kind=wordpiece"],
+        50,
+        100,
+    ),
+}
+
+
+class Theirs:
+    """An Arrow data set of rows of equal length and a collator; a window is so many batches."""
+
+    def __init__(self, texts: list[str], tokenizer_folder: Path, view: str):
+        from datasets import Dataset
+        from transformers import (
+            AutoTokenizer,
+            DataCollatorForLanguageModeling,
+            DataCollatorForPermutationLanguageModeling,
+        )
+
+        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=view == "words")
+        columns: dict[str, Any] = {"input_ids": cut([np.array(e) for e in encoded["input_ids"]])}
+        if view == "words":  # its whole-word mask needs the offsets
+            columns["offset_mapping"] = cut([np.array(e).reshape(-1, 2) for e in encoded["offset_mapping"]])
+        columns["special_tokens_mask"] = [[0] * LENGTH] * len(columns["input_ids"])
+        self.rows = Dataset.from_dict(columns).shuffle(seed=0)
+        self.place = 0
+        if view == "plm":
+            self.collate: Callable[..., Any] = DataCollatorForPermutationLanguageModeling(self.tokenizer)
+            self.rows = self.rows.select_columns(["input_ids"])
+        elif view == "words":
+            self.collate = DataCollatorForLanguageModeling(
+                self.tokenizer, whole_word_mask=True, mask_replace_prob=1.0, random_replace_prob=0.0
+            )
+        else:
+            self.collate = DataCollatorForLanguageModeling(self.tokenizer)
+
+    def batch(self) -> Any:
+        """The next batch of the shuffled rows."""
+        at = [(self.place + i) % len(self.rows) for i in range(BATCH)]
+        self.place += BATCH
+        return self.collate(self.rows.__getitems__(at))
+
+    def __call__(self, batches: int) -> float:
+        start = time.perf_counter()
+        for _ in range(batches):
+            self.batch()
+        return batches * BATCH * LENGTH / (time.perf_counter() - start)
+
+
+class Views:
+    """Our side: rows of the store, the objective's view, tensors."""
+
+    def __init__(self, ours: Ours):
+        self.feed, self.number = ours.feed, 0
+
+    def __call__(self, batches: int) -> float:
+        start, tokens = time.perf_counter(), 0
+        for _ in range(batches):
+            step = self.feed.step(self.number)
+            for micro in step.works[0].micros:
+                micro.tensors()
+            self.number += 1
+            tokens += step.tokens
+        return tokens / (time.perf_counter() - start)
+
+
+def cut(pieces: list[np.ndarray]) -> list[list[Any]]:
+    """Everything end to end, in rows of LENGTH."""
+    flat = np.concatenate(pieces)
+    return flat[: len(flat) // LENGTH * LENGTH].reshape(-1, LENGTH, *flat.shape[1:]).tolist()
+
+
+def shares(ids: torch.Tensor, labels: torch.Tensor, mask: int) -> np.ndarray:
+    """Of all tokens, the predicted; of those, the hidden and the ones shown as they are."""
+    chosen = labels >= 0
+    hidden, same = (ids == mask)[chosen].float().mean(), (ids == labels)[chosen].float().mean()
+    return np.array([float(chosen.float().mean()), float(hidden), float(same)])
+
+
+def main() -> None:
+    """Every view in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--view", nargs="*", choices=list(VIEWS), default=list(VIEWS))
+    parser.add_argument("--windows", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=20)
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    texts = paragraphs(given.text, 20000)
+    for view in given.view:
+        recipe, sets, floor, goal = VIEWS[view]
+        rows = [f"data.text={{kind: full_sentences, length: {LENGTH}}}"] if view != "plm" else []
+        with tempfile.TemporaryDirectory() as folder:
+            store = make_store(texts, Path(folder), vocab=30522)
+            ours = Ours(store, recipe, size="tiny", sets=[*sets, *rows, f"loop.batch={BATCH}", "loop.precision=fp32"])
+            peer = Theirs(texts, store.path, view)
+            facts: dict[str, object] = {}
+            if view != "plm":
+                step = ours.feed.step(0)
+                whole = [torch.cat([torch.as_tensor(m[k]) for m in step.works[0].micros]) for k in ("ids", "labels")]
+                mine = shares(*whole, ours.facts.special["mask"])  # type: ignore[arg-type]
+                got = [peer.batch() for _ in range(8)]
+                his = np.mean([shares(b["input_ids"], b["labels"], peer.tokenizer.mask_token_id) for b in got], axis=0)
+                facts["gate"] = [mine.round(3).tolist(), his.round(3).tolist()]
+                assert np.abs(mine - his).max() < 0.03, f"the two sides do not hide the same: {facts['gate']}"
+            views = Views(ours)
+            one, two = interleave(
+                lambda v=views: v(given.batches), lambda p=peer: p(max(2, given.batches // 10)), windows=given.windows
+            )
+            ratio(f"data_view_{view}", one, two, floor=floor, goal=goal, unit="tokens/s on one core", **facts)
+
+
+if __name__ == "__main__":
+    main()
