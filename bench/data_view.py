@@ -127,7 +127,10 @@ def main() -> None:
             facts: dict[str, object] = {}
             if view != "plm":
                 step = ours.feed.step(0)
-                whole = [torch.cat([torch.as_tensor(m[k]).flatten() for m in step.works[0].micros]) for k in ("ids", "labels")]
+                whole = [
+                    torch.cat([torch.as_tensor(m[k]).flatten() for m in step.works[0].micros])
+                    for k in ("ids", "labels")
+                ]
                 mine = shares(*whole, ours.facts.special["mask"])  # type: ignore[arg-type]
                 got = [peer.batch() for _ in range(8)]
                 his = np.mean([shares(b["input_ids"], b["labels"], peer.tokenizer.mask_token_id) for b in got], axis=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from modeledge.core import Sum, seed_of
-from modeledge.engine.device import compute_in
+from modeledge.engine.device import compute_in, set_seed
 from modeledge.run.feed import Feed
 from modeledge.run.model import Model
 from modeledge.run.signals import Stop
@@ -30,7 +30,7 @@ def evaluate(
     for number in range(min(batches, -(-source_rows // feed.batch))):
         if stop is not None and stop.asked:
             return {}
-        torch.manual_seed(seed_of(feed.seed, "valid", number) % 2**63)
+        set_seed(seed_of(feed.seed, "valid", number), device)
         for work in feed.step(number).works:
             for micro in work.micros:
                 batch = micro.tensors(device)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.core import RunError, find, seed_of
-from modeledge.engine.device import compute_in, scaler
+from modeledge.engine.device import compute_in, scaler, set_seed
 from modeledge.engine.processes import ALONE, Ranks, sum_gradients
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
@@ -97,7 +97,7 @@ class Trainer:
     def take(self, step: Step) -> tuple[dict[str, float], float, bool]:
         """One optimizer step: (mean loss by name, gradient norm, whether it was applied)."""
         loop = self.recipe.loop
-        torch.manual_seed(seed_of(loop.seed, "step", step.number, self.ranks.rank) % 2**63)
+        set_seed(seed_of(loop.seed, "step", step.number, self.ranks.rank), self.device)
         factor = self.schedule.factor(step.number, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor

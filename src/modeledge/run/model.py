@@ -50,7 +50,7 @@ def make_model(recipe: Recipe, facts: Facts, *, seed: int) -> Model:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "weights") % 2**63)
+        torch.manual_seed(seed_of(seed, "weights"))
         return Model(recipe, facts)
 
 
