@@ -16,7 +16,12 @@ try:  # newer typers carry their own click
 except ImportError:
     from click.exceptions import ClickException  # type: ignore[no-redef]
 
-from modeledge.core.errors import InputError, ModeledgeError, unknown
+
+def errors() -> Any:
+    """The module of error classes, imported when there is an error: starting up takes half the time without it."""
+    import modeledge.core.errors as module
+
+    return module
 
 
 class Verbs(TyperGroup):
@@ -24,8 +29,10 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise InputError(
-                unknown(ctx.command_path, "verb", args[0], self.list_commands(ctx), then=f"{ctx.command_path} --help")
+            raise errors().InputError(
+                errors().unknown(
+                    ctx.command_path, "verb", args[0], self.list_commands(ctx), then=f"{ctx.command_path} --help"
+                )
             )
         return super().resolve_command(ctx, args)
 
@@ -79,7 +86,7 @@ def common(
         try:
             add_plugin(name)
         except ImportError as error:
-            raise InputError(f"--plugin {name}: cannot be imported: {error}") from None
+            raise errors().InputError(f"--plugin {name}: cannot be imported: {error}") from None
 
 
 @app.command()
@@ -167,7 +174,7 @@ def pairs(texts: list[str], option: str) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise InputError(f"{option} {text}: write it as NAME=VALUE")
+            raise errors().InputError(f"{option} {text}: write it as NAME=VALUE")
         out[name] = value
     return out
 
@@ -237,7 +244,7 @@ def list_kinds(
     known = kinds(room)
     if not known:
         rooms = ["backbones", "data.sources", "heads", "objectives", "optim", "optim.schedules", "tokenizers"]
-        raise InputError(unknown("modeledge list", "room", room, rooms))
+        raise errors().InputError(errors().unknown("modeledge list", "room", room, rooms))
     show(list(known), as_json=as_json, text="\n".join(known))
 
 
@@ -272,9 +279,9 @@ def finetune(
     from modeledge.run.finetune import finetune as run
 
     if train not in ("all", "head"):
-        raise InputError(unknown("--train", "choice", train, ["all", "head"]))
+        raise errors().InputError(errors().unknown("--train", "choice", train, ["all", "head"]))
     if orders not in ("given", "both"):
-        raise InputError(unknown("--orders", "choice", orders, ["given", "both"]))
+        raise errors().InputError(errors().unknown("--orders", "choice", orders, ["given", "both"]))
     question = Question(task, data, valid, pairs(column, "--column") or None, length, orders)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
@@ -416,7 +423,7 @@ def main() -> None:
     """Run the command line. User errors are one message and exit code 2, failures while running exit code 1."""
     try:
         app(standalone_mode=False)
-    except ModeledgeError as error:
+    except errors().ModeledgeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except ClickException as error:

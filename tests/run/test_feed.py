@@ -46,7 +46,6 @@ def test_each_row_comes_once_an_epoch_in_another_order_each_time(make):
     assert (rows[:n] != rows[n : 2 * n]).mean() > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_a_step_is_the_same_whatever_came_before_and_for_any_number_of_workers(make):
     feed, _ = make()
     alone = feed.step(7)

@@ -1,0 +1,79 @@
+"""G11: memory and first batch as the corpus grows: 10 MB, 1 GB, 10 GB of stored tokens.
+
+    python bench/corpus_rss.py [--sizes 10 1000 10000]     (megabytes; the files are made in a temporary folder)
+
+Each size is opened in a fresh process, which builds a feed and takes steps; its anonymous memory is read from /proc, so
+pages of the mapped files do not count."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from _ours import make_store
+from _ratio import machine
+
+DOCUMENT = 2000
+"""Tokens a document, a sentence every 25."""
+
+ONE = """
+import json, sys, time
+sys.path.insert(0, sys.argv[2])
+from _ours import Ours, Store
+begun = time.perf_counter()
+ours = Ours(Store.open(sys.argv[1]), "roberta", size="tiny",
+            sets=["data.text.length=128", "loop.batch=64", "loop.precision=fp32", "tokenizer={kind: wordpiece, vocab: 1200}"])
+ours.feed.step(0)
+first = time.perf_counter() - begun
+for number in range(1, 50):
+    ours.feed.step(number)
+begun = time.perf_counter()
+tokens = sum(ours.feed.step(1000 + number).tokens for number in range(100))
+rate = tokens / (time.perf_counter() - begun)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({"first": first, "rate": rate, "anonymous_mb": int(status["RssAnon"].split()[0]) / 1024}))
+"""
+
+
+def widen(store: Path, megabytes: int) -> None:
+    """Replace the store's columns by random tokens of this total size."""
+    n = megabytes * 10**6 // 2 // DOCUMENT * DOCUMENT
+    rng = np.random.default_rng(0)
+    tokens = np.lib.format.open_memmap(store / "tokens.npy", "w+", np.uint16, (n,))
+    for start in range(0, n, 10**7):
+        tokens[start : start + 10**7] = rng.integers(10, 1000, min(10**7, n - start), dtype=np.uint16)
+    starts = np.lib.format.open_memmap(store / "word_starts.npy", "w+", np.bool_, (n,))
+    starts[:] = True
+    np.save(store / "tokens.offsets.npy", np.arange(0, n + 1, DOCUMENT, dtype=np.int64))
+    np.save(store / "sentences.npy", np.arange(0, n, 25, dtype=np.int64))
+
+
+def main() -> None:
+    """Every size in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 1000, 10000])
+    given = parser.parse_args()
+    rows = {}
+    for size in given.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            words = [" ".join(f"w{i}" for i in range(j, j + 50)) for j in range(0, 2000, 50)]
+            path = make_store(words, Path(folder), vocab=1200).path
+            widen(path, size)
+            command = [sys.executable, "-c", ONE, str(path), str(Path(__file__).parent)]
+            rows[size] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        print(f"{size:>6} MB: {rows[size]}")
+    small, large = rows[min(rows)], rows[max(rows)]
+    growth = large["anonymous_mb"] - small["anonymous_mb"]
+    verdict = "PASS" if growth <= 20 and large["first"] - small["first"] <= 1 else "FAIL"
+    print(f"RATIO corpus_rss_growth_mb={growth:.1f} first_batch={large['first']:.2f}s "
+          f"rate={large['rate'] / small['rate']:.2f} floor=20 goal=5 {verdict}")  # fmt: skip
+    print(json.dumps({"name": "corpus_rss", "rows": rows} | machine()))
+
+
+if __name__ == "__main__":
+    main()
