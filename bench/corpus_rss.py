@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from _ours import make_store
 from _ratio import machine
+
+from modeledge.data.store import Store, StoreWriter
 
 DOCUMENT = 2000
 """Tokens a document, a sentence every 25."""
@@ -27,7 +30,8 @@ sys.path.insert(0, sys.argv[2])
 from _ours import Ours, Store
 begun = time.perf_counter()
 ours = Ours(Store.open(sys.argv[1]), "roberta", size="tiny",
-            sets=["data.text.length=128", "loop.batch=64", "loop.precision=fp32", "tokenizer={kind: wordpiece, vocab: 1200}"])
+            sets=["data.text.length=128", "loop.batch=64", "loop.precision=fp32",
+                  "tokenizer={kind: wordpiece, vocab: 1200}"])
 ours.feed.step(0)
 first = time.perf_counter() - begun
 for number in range(1, 50):
@@ -40,17 +44,21 @@ print(json.dumps({"first": first, "rate": rate, "anonymous_mb": int(status["RssA
 """
 
 
-def widen(store: Path, megabytes: int) -> None:
-    """Replace the store's columns by random tokens of this total size."""
-    n = megabytes * 10**6 // 2 // DOCUMENT * DOCUMENT
-    rng = np.random.default_rng(0)
-    tokens = np.lib.format.open_memmap(store / "tokens.npy", "w+", np.uint16, (n,))
-    for start in range(0, n, 10**7):
-        tokens[start : start + 10**7] = rng.integers(10, 1000, min(10**7, n - start), dtype=np.uint16)
-    starts = np.lib.format.open_memmap(store / "word_starts.npy", "w+", np.bool_, (n,))
-    starts[:] = True
-    np.save(store / "tokens.offsets.npy", np.arange(0, n + 1, DOCUMENT, dtype=np.int64))
-    np.save(store / "sentences.npy", np.arange(0, n, 25, dtype=np.int64))
+def widen(small: Path, out: Path, megabytes: int) -> Path:
+    """A store of random tokens of this size, with the tokenizer of the small one."""
+    rng, documents = np.random.default_rng(0), megabytes * 10**6 // 2 // DOCUMENT
+    keep = {k: v for k, v in Store.open(small).meta.items() if k not in ("format", "rows", "valid", "columns")}
+    with StoreWriter(out) as writer:
+        for start in range(0, documents, 5000):
+            count = min(5000, documents - start)
+            n, lengths = count * DOCUMENT, np.full(count, DOCUMENT)
+            writer.column("sentences", np.int64).append(np.arange(0, n, 25) + start * DOCUMENT)
+            writer.ragged("tokens", np.uint16, rng.integers(10, 1000, n, dtype=np.uint16), lengths)
+            writer.column("word_starts", np.bool_).append(np.ones(n, bool))
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(small / name, writer.folder / name)
+        writer.finish(rows=documents, meta=keep)
+    return out
 
 
 def main() -> None:
@@ -62,8 +70,7 @@ def main() -> None:
     for size in given.sizes:
         with tempfile.TemporaryDirectory() as folder:
             words = [" ".join(f"w{i}" for i in range(j, j + 50)) for j in range(0, 2000, 50)]
-            path = make_store(words, Path(folder), vocab=1200).path
-            widen(path, size)
+            path = widen(make_store(words, Path(folder), vocab=1200).path, Path(folder) / "large", size)
             command = [sys.executable, "-c", ONE, str(path), str(Path(__file__).parent)]
             rows[size] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         print(f"{size:>6} MB: {rows[size]}")
