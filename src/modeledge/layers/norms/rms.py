@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
+from jaxtyping import Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from modeledge.core import Part, PartConfig
 
@@ -16,3 +18,7 @@ class RootMeanSquare(nn.RMSNorm, Part):
 
     def __init__(self, config: Config, width: int):
         super().__init__(width, eps=config.eps)
+
+    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        gain = self.weight.to(x.dtype)  # the fused kernel wants one precision
+        return F.rms_norm(x, self.normalized_shape, gain, self.eps)
