@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from modeledge.backbones._recurrence import Recurrence
-from modeledge.core import Batch, Facts, find
+from modeledge.core import Batch, Facts, RecipeError, find
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # the oracle is slow here, and says so
 
@@ -134,3 +134,78 @@ def test_bfloat16_stays_near_fp32(clip):
     with torch.autocast("cpu", torch.bfloat16):
         rough = model(Batch(ids=ids)).states
     assert (exact - rough).abs().max() < 0.02
+
+
+AWD = {"width": 6, "inner": 9, "cell": None, "layers": 3, "directions": "forward", "skip": "none"}
+
+
+def test_layers_of_different_widths_are_torchs_lstms_one_on_the_other():
+    ours, ids = make(**AWD), some_ids()
+    out = ours(Batch(ids=ids), keep={"embedding", "blocks.0", "blocks.2"})
+    x = out.kept["embedding"]
+    for layer in ours.stacks[0]:
+        x = as_torch([layer])(x)[0]
+    torch.testing.assert_close(out.states, x)
+    assert out.kept["blocks.0"].shape[-1] == 9 and out.states.shape[-1] == ours.embed.weight.shape[1] == 6
+
+
+def test_a_row_in_two_halves_with_memory_is_the_row_in_one_also_where_widths_differ():
+    ours, ids = make(**AWD), some_ids()
+    first = ours(Batch(ids=ids[:, :4]))
+    second = ours(Batch(ids=ids[:, 4:]), memory=first.memory)
+    torch.testing.assert_close(torch.cat([first.states, second.states], 1), ours(Batch(ids=ids)).states)
+    assert all(end.shape == (3, ours.memory_width) for end in first.memory)
+
+
+def test_adding_layers_of_different_widths_is_refused():
+    with pytest.raises(RecipeError, match="skip: none"):
+        make(**AWD | {"skip": "input"})
+
+
+@pytest.mark.parametrize("way, out", [("fused", 7), ("stepwise", 7)])
+def test_dropped_weights_are_dropped_for_all_steps_of_a_pass_and_only_in_training(way, out):
+    """Whatever the mask, the outputs are those of torch's LSTM with one masked matrix."""
+    layer = Recurrence(4, cell=7, out=out, drop=0.5).train()
+    x, held = torch.randn(2, 6, 4), (torch.zeros(2, 7), torch.zeros(2, 7))
+    torch.manual_seed(1)
+    y, _ = getattr(layer, way)(x, held)
+    torch.manual_seed(1)
+    masked = nn.functional.dropout(layer.again, 0.5).detach()
+    theirs = as_torch([layer])
+    plain = theirs(x)[0]
+    with torch.no_grad():
+        theirs.weight_hh_l0.copy_(masked)
+    torch.testing.assert_close(y, theirs(x)[0])
+    assert 0.3 < (masked == 0).float().mean() < 0.7 and not torch.allclose(y, plain)
+    torch.testing.assert_close(layer.eval()(x)[0], plain)
+
+
+def test_states_are_left_out_with_one_mask_a_row():
+    ours = make(**AWD | {"width": 200, "inner": 200, "dropout": {"output": 0.4}}).train()
+    out = ours(Batch(ids=some_ids()), keep={"blocks.2"})
+    gone = out.states == 0
+    assert (gone == gone[:, :1]).all() and not (gone[0] == gone[1]).all()
+    assert abs(gone[:, 0].float().mean() - 0.4) < 3 * (0.24 / 600) ** 0.5
+    torch.testing.assert_close(out.states[~gone], (out.kept["blocks.2"] / 0.6)[~gone])
+
+
+@pytest.mark.parametrize("place", ["input", "between"])
+def test_each_rate_of_variational_dropout_acts_where_it_says(place):
+    ours = make(**AWD | {"dropout": {place: 0.5}}).train()
+    kept = [ours(Batch(ids=some_ids()), keep={"blocks.0", "blocks.1"}).kept for _ in range(2)]
+    assert torch.equal(kept[0]["blocks.0"], kept[1]["blocks.0"]) == (place == "between")
+    assert not torch.equal(kept[0]["blocks.1"], kept[1]["blocks.1"])
+
+
+def test_words_are_left_out_in_all_their_places_at_once():
+    ours = make(width=6, cell=None, embedding={"kind": "tokens", "omit": 0.4}).train()
+    ids = some_ids(20, 40)
+    x = ours(Batch(ids=ids), keep={"embedding"}).kept["embedding"][..., :6]
+    table = ours.embed.weight
+    gone = {int(i) for i in ids.flatten() if (x[ids == i] == 0).all()}
+    assert 4 < len(gone) < 20
+    for word in range(1, V):
+        found = x[ids == word]
+        torch.testing.assert_close(found, (table[word] * (word not in gone) / 0.6).expand_as(found))
+    y = ours.eval()(Batch(ids=ids), keep={"embedding"}).kept["embedding"][..., :6]
+    torch.testing.assert_close(y, table[ids])

@@ -99,3 +99,28 @@ def adopt() -> Any:
         return backbone.eval(), {name: o.eval() for name, o in objectives.items()}
 
     return make
+
+
+@pytest.fixture
+def facts_text() -> Any:
+    """facts_text(rng, countries=, sentences=): sentences in which capitals are to each other as their countries."""
+
+    def make(rng, *, countries, sentences):
+        """Sentences about countries, one a document: what belongs to one country shares words, and so does what is a
+        capital."""
+        shared = ["river", "leader", "language", "mountain", "food", "song"]
+        of_capital = ["city", "mayor", "streets", "metro", "town", "square"]
+        of_country = ["nation", "border", "farmers", "parliament", "army", "coast"]
+        out = []
+        for _ in range(sentences):
+            i, kind = rng.integers(countries), rng.integers(3)
+            own = f"{shared[rng.integers(6)]}{i}"
+            if kind == 0:
+                out.append(f"capital{i} is the capital of country{i}")
+            elif kind == 1:
+                out.append(f"the {rng.choice(of_capital)} of capital{i} with {own} has its {rng.choice(of_capital)}")
+            else:
+                out.append(f"the {rng.choice(of_country)} of country{i} with {own} has its {rng.choice(of_country)}")
+        return [s.split() for s in out]
+
+    return make

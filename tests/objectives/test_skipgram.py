@@ -142,28 +142,9 @@ def test_one_step_is_gensims(kind):
         np.testing.assert_allclose(new - old, expected, atol=atol)
 
 
-def facts_text(rng, *, countries, sentences):
-    """Sentences about countries, one a document: what belongs to one country shares words, and so does what is a
-    capital."""
-    shared = ["river", "leader", "language", "mountain", "food", "song"]
-    of_capital = ["city", "mayor", "streets", "metro", "town", "square"]
-    of_country = ["nation", "border", "farmers", "parliament", "army", "coast"]
-    out = []
-    for _ in range(sentences):
-        i, kind = rng.integers(countries), rng.integers(3)
-        own = f"{shared[rng.integers(6)]}{i}"
-        if kind == 0:
-            out.append(f"capital{i} is the capital of country{i}")
-        elif kind == 1:
-            out.append(f"the {rng.choice(of_capital)} of capital{i} with {own} has its {rng.choice(of_capital)}")
-        else:
-            out.append(f"the {rng.choice(of_country)} of country{i} with {own} has its {rng.choice(of_country)}")
-    return [s.split() for s in out]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
-def test_capitals_are_to_each_other_as_their_countries(kind, tmp_path):
+def test_capitals_are_to_each_other_as_their_countries(kind, tmp_path, facts_text):
     from modeledge.data import Store, StoreWriter
 
     rng = np.random.default_rng(0)

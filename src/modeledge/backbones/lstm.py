@@ -1,21 +1,23 @@
 """Stacks of LSTM layers over one input: one reads forwards, the other, if there is one, backwards.
 
 Sources: ELMo, arXiv:1802.05365 §3.1 and its released training code (projection, bounds, each layer above the first
-adds its input). The stacks share nothing but the embedding; a place's forward state knows nothing of what follows,
-its backward state nothing of what came before. Not here: weight drop."""
+adds its input); AWD-LSTM, arXiv:1708.02182 §2 and §4 (what is left out). The stacks share nothing but the embedding; a
+place's forward state knows nothing of what follows, its backward state nothing of what came before."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.backbones._recurrence import Recurrence
-from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, find, part
+from modeledge.core import Batch, Config, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
 from modeledge.visibility import Seen
@@ -28,25 +30,48 @@ class OneWay(NamedTuple):
     embed: nn.Module | None
 
 
+class Variational(Config):
+    """Rates of dropout with one mask for all places of a row: of the embedded words, of the states between layers and
+    of the last ones; weights: of the matrices from step to step."""
+
+    input: float = Field(0.0, ge=0, lt=1)
+    between: float = Field(0.0, ge=0, lt=1)
+    output: float = Field(0.0, ge=0, lt=1)
+    weights: float = Field(0.0, ge=0, lt=1)
+
+
+class RowDropout(nn.Module):
+    """Dropout with one mask for all places of a row."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        return x * F.dropout(x.new_ones(len(x), 1, x.shape[-1]), self.rate, self.training)
+
+
 class LSTM(nn.Module, Part):
     """Named intermediates, all `width` wide: `embedding` (the input, repeated for each direction) and `blocks.1`, the
     states after a layer; of two directions the forward half stands first.
 
-    `memory` is what the forward stack goes on from, one tensor b (width + cell) a layer, and `Output.memory` what it
+    `memory` is what the forward stack goes on from, one tensor b `memory_width` a layer, and `Output.memory` what it
     ends with; the backward stack always begins anew: what it would go on from has not been read yet."""
 
     class Config(PartConfig):
-        """width: of one direction's states; cell: of the cells (default: the width, without a projection); directions:
-        one stack or two; clip: bound on cells and projections (0: none); skip: what layers above the first add to their
-        output; dropout: on the input of every layer and on the last states."""
+        """width: of one direction's states; inner: of the states below the last layer (default: the same); cell: of the
+        cells (default: as wide as the states, without a projection); directions: one stack or two; clip: bound on cells
+        and projections (0: none); skip: what layers above the first add to their output; dropout: on the input of every
+        layer and on the last states, one rate for all or, with a mask a row, a rate for each place."""
 
         width: int = Field(512, ge=1)
+        inner: int | None = Field(None, ge=1)
         cell: int | None = Field(None, ge=1)
         layers: int = Field(2, ge=1)
         directions: Literal["forward", "both"] = "both"
         clip: float = Field(0.0, ge=0)
         skip: Literal["input", "none"] = "input"
-        dropout: float = Field(0.0, ge=0, lt=1)
+        dropout: Annotated[float, Field(ge=0, lt=1)] | Variational = 0.0
         embedding: Annotated[PartConfig, Slot("layers.embeddings")] = part("chars")
 
     def __init__(self, config: Config, facts: Facts):
@@ -55,16 +80,31 @@ class LSTM(nn.Module, Part):
         self.config, self.width = config, config.width * ways
         sizes = Sizes(width=config.width, heads=1, head_width=config.width, layers=config.layers, dropout=0.0)
         self.embedding = build("layers.embeddings", config.embedding, facts, sizes)
+        if self.embed is not None:
+            nn.init.uniform_(
+                self.embed.weight, -0.1, 0.1
+            )  # as AWD-LSTM's released code; a tied softmax then starts even
         none = find("layers.positions", "none")
         self.positions = none(none.Config(kind="none"), sizes)  # the order is told by reading
-        cell = config.cell or config.width
+        outs = [config.inner or config.width] * (config.layers - 1) + [config.width]
+        if config.skip == "input" and len(set(outs)) > 1:
+            raise RecipeError(
+                f"backbone.skip: input: layers {config.inner} and {config.width} wide cannot be added; use skip: none"
+            )
+        rates = config.dropout
+        weights = rates.weights if isinstance(rates, Variational) else 0.0
         self.stacks = nn.ModuleList(
             nn.ModuleList(
-                Recurrence(config.width, cell=cell, out=config.width, clip=config.clip) for _ in range(config.layers)
+                Recurrence(width, cell=config.cell or out, out=out, clip=config.clip, drop=weights)
+                for width, out in pairwise([config.width, *outs])
             )
             for _ in range(ways)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        if isinstance(rates, Variational):
+            between = (rates.between for _ in outs[1:])
+            self.drops = nn.ModuleList(RowDropout(rate) for rate in (rates.input, *between, rates.output))
+        else:
+            self.drops = nn.ModuleList(nn.Dropout(rates) for _ in range(config.layers + 1))
 
     @property
     def embed(self) -> nn.Module | None:
@@ -73,8 +113,8 @@ class LSTM(nn.Module, Part):
 
     @property
     def memory_width(self) -> int:
-        """Of what a layer remembers: its output and its cell."""
-        return self.config.width + (self.config.cell or self.config.width)
+        """Of what a layer remembers, its output and its cell: of the widest."""
+        return max(layer.out + layer.cell for layer in self.stacks[0])  # type: ignore[union-attr, operator]
 
     @property
     def one_way(self) -> OneWay:
@@ -105,19 +145,20 @@ class LSTM(nn.Module, Part):
         kept = Keep(keep)
         for name, y in zip(("embedding", *(f"blocks.{i}" for i in range(self.config.layers))), layers, strict=True):
             kept(name, y)
-        return Output(self.dropout(layers[-1]), kept=kept.found, memory=ends)
+        return Output(self.drops[-1](layers[-1]), kept=kept.found, memory=ends)
 
     def read(
-        self, stack: Iterable[nn.Module], x: Float[Tensor, "b t d"], memory: Sequence[Tensor] | None
+        self, stack: Iterable[Recurrence], x: Float[Tensor, "b t d"], memory: Sequence[Tensor] | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """The states after each layer of a stack, and what each layer remembers at the end (b width + cell)."""
+        """The states after each layer of a stack, and what each layer remembers at the end (b memory_width)."""
         states, ends = [], []
         for i, layer in enumerate(stack):
-            x = self.dropout(x)
-            y, end = layer(x, None if memory is None else memory[i].tensor_split([self.config.width], -1))
+            x = self.drops[i](x)
+            held = None if memory is None else memory[i][:, : layer.out + layer.cell].split([layer.out, layer.cell], -1)
+            y, end = layer(x, held)
             x = y + x if i and self.config.skip == "input" else y
             states.append(x)
-            ends.append(torch.cat(end, -1))
+            ends.append(F.pad(torch.cat(end, -1), (0, self.memory_width - layer.out - layer.cell)))
         return states, ends
 
 

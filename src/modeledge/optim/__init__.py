@@ -36,3 +36,17 @@ class Optim(Part):
     def make(self, named: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
         """The optimizer over these parameters, at the peak learning rate."""
         raise NotImplementedError
+
+
+def exchange(optimizer: Optimizer) -> None:
+    """Put in place of the parameters the averages an optimizer keeps, if it keeps any; a second call puts them back."""
+    swap = getattr(optimizer, "swap", None)
+    if swap is not None:
+        swap()
+
+
+def tell(optimizer: Optimizer, loss: float) -> None:
+    """A held-out loss, to an optimizer that goes by it."""
+    hear = getattr(optimizer, "hear", None)
+    if hear is not None:
+        hear(loss)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from modeledge.core import RunError, find, seed_of
 from modeledge.engine.device import compute_in, scaler, set_seed
 from modeledge.engine.processes import ALONE, Ranks, sum_gradients
+from modeledge.optim import exchange, tell
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
 from modeledge.run.evaluate import evaluate
@@ -203,6 +204,8 @@ class Trainer:
         self.progress.end()
         if why != "signal" and self.valid is not None and not self._due(loop.evaluate.every):
             valid, _ = self.judge(stop)
+        if why != "signal":
+            exchange(self.optimizer)  # what is kept is what was judged
         return Result(position, means, valid, why, stop.exit_code)
 
     def _due(self, every: int) -> bool:
@@ -224,6 +227,7 @@ class Trainer:
         if self.valid is None:
             return {}, False
         loop, p = self.recipe.loop, self.position
+        exchange(self.optimizer)
         figures = evaluate(
             self.model,
             self.valid,
@@ -232,10 +236,12 @@ class Trainer:
             precision=self.precision,
             stop=stop,
         )
+        exchange(self.optimizer)
         self.model.train()
         if not figures:
             return {}, False
         score = sum(v for k, v in figures.items() if k in self.feed_losses())
+        tell(self.optimizer, score)
         if p.best is None or score < p.best:
             p.best, p.best_step, p.worse_in_row = score, p.overall, 0
             if loop.evaluate.patience and self.folder:

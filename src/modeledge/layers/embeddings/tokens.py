@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -23,12 +24,14 @@ class Tokens(Embedding):
         """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token
         or one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model and
         projected (also when equal: ALBERT projects in any case); norm: after adding up; dropout: default the
-        backbone's; scale: multiply the token vectors by the root of their width."""
+        backbone's; omit: the share of the vocabulary that a pass does without, each word in all its places (AWD-LSTM,
+        arXiv:1708.02182 §4.3); scale: multiply the token vectors by the root of their width."""
 
         types: dict[str, Annotated[int, Field(ge=1)]] = {}
         width: int | None = Field(None, ge=1)
         norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
         dropout: float | None = Field(None, ge=0, lt=1)
+        omit: float = Field(0.0, ge=0, lt=1)
         scale: Literal["none", "root"] = "none"
 
     def __init__(self, config: Config, facts: Facts, sizes: Sizes):
@@ -36,6 +39,7 @@ class Tokens(Embedding):
         self.width = config.width or sizes.width
         self.scale = self.width**0.5 if config.scale == "root" else 1.0
         self.word = Table(facts.vocab, self.width)
+        self.omit = config.omit
         self.types = nn.ModuleDict({field: nn.Embedding(rows, self.width) for field, rows in config.types.items()})
         self.norm = build("layers.norms", config.norm, self.width) if config.norm else nn.Identity()
         self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)
@@ -43,6 +47,8 @@ class Tokens(Embedding):
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
         x = self.word(batch["ids"]) * self.scale
+        if self.training and self.omit:
+            x = x * F.dropout(x.new_ones(len(self.word.weight), 1), self.omit)[batch["ids"]]
         for field, table in self.types.items():
             kinds = batch[field] if field in batch else torch.zeros_like(batch["ids"])
             x = x + table(kinds if kinds.ndim > 1 else kinds[:, None])

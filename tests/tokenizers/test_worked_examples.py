@@ -1,0 +1,158 @@
+"""The examples by which textbooks explain sub-word vocabularies, against plain loops.
+
+The corpus low x 5, lower x 2, newest x 6, widest x 3 is that of Sennrich et al., arXiv:1508.07909 §3.2. There the end
+of a word is a symbol of its own; our `bpe` writes it on the last character, so here each word ends with a letter `ω`,
+which then is that symbol."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+
+from modeledge.core import find
+from modeledge.tokenizers._unigram import lattice, words_of
+
+END = "ω"
+WORDS = {"low": 5, "lower": 2, "newest": 6, "widest": 3}
+COUNTS = [9, 9, 9, 7, 7, 6, 6, 6, 5, 3, 3, 3]
+
+
+def replace(symbols, pair):
+    """The symbols of a word with each occurrence of the pair made one, from the left."""
+    out, i = [], 0
+    while i < len(symbols):
+        both = tuple(symbols[i : i + 2]) == pair
+        out.append("".join(pair) if both else symbols[i])
+        i += 1 + both
+    return out
+
+
+def plain_bpe(words, rank):
+    """[(pair, count, live symbols)] of merging the commonest pair, over and over, by recounting everything; `rank`
+    decides among equals (smallest first), given the pair and the order in which pairs were first met."""
+    parts = {w: [*w, END] for w in words}
+    known = dict.fromkeys(s for w in parts.values() for s in w)
+    steps = []
+    while True:
+        counts = Counter()
+        for word, n in words.items():
+            for pair in pairwise(parts[word]):
+                counts[pair] += n
+        if not counts or max(counts.values()) < 2:
+            return steps
+        most = max(counts.values())
+        met = {pair: i for i, pair in enumerate(counts)}
+        best = min((p for p in counts if counts[p] == most), key=lambda p: rank(p, met, list(known)))
+        parts = {w: replace(s, best) for w, s in parts.items()}
+        known["".join(best)] = None
+        steps.append((best, most, len({s for w in parts.values() for s in w})))
+
+
+def first_met(pair, met, known):
+    return met[pair]
+
+
+def trained(vocab=60):
+    part = find("tokenizers", "bpe")
+    text = [word + END for word, n in WORDS.items() for _ in range(n)]
+    return part(part.Config(kind="bpe", vocab=vocab)).train(iter(text))
+
+
+def merges(tokenizer):
+    said = json.loads(tokenizer.inner.to_str())["model"]["merges"]
+    return [tuple(s.replace("</w>", "") for s in pair) for pair in said]
+
+
+def test_the_worked_example_merges_by_the_counts_of_the_table():
+    steps = plain_bpe(WORDS, first_met)
+    told = "e+s es+t est+ω l+o lo+w n+e ne+w new+estω low+ω w+i wi+d wid+estω".split()
+    assert ["+".join(pair) for pair, _, _ in steps[:12]] == told
+    assert [count for _, count, _ in steps[:12]] == COUNTS
+    # the live symbols stay, fall and rise (both parts gone, one, none), and never exceed the eleven of the start
+    assert [live for _, _, live in steps[:12]] == [11, 10, 10, 9, 9, 9, 9, 9, 10, 9, 8, 7]
+
+
+def test_ours_merges_like_the_loop_where_smaller_ids_go_first_among_equals():
+    tokenizer = trained()
+    vocabulary = tokenizer.inner.get_vocab()
+    ids = {s.replace(END + "</w>", END): i for s, i in vocabulary.items()}
+    steps = plain_bpe(WORDS, lambda pair, met, known: tuple(ids[s] for s in pair))
+    assert merges(tokenizer) == [pair for pair, _, _ in steps]
+    assert [count for _, count, _ in steps[:12]] == COUNTS
+
+
+def test_words_are_encoded_as_the_loop_stands_after_as_many_merges():
+    whole = merges(trained())
+    for vocab in range(36, 44):
+        tokenizer = trained(vocab)
+        found = merges(tokenizer)
+        assert found == whole[: len(found)]
+        for word in WORDS:
+            parts = [*word, END]
+            for pair in found:
+                parts = replace(parts, pair)
+            if all(p + "</w>" * (p[-1] == END) in tokenizer.inner.get_vocab() for p in parts):
+                pieces = tokenizer.inner.encode(word + END, add_special_tokens=False).tokens
+                assert [p.replace("</w>", "") for p in pieces] == parts
+
+
+def test_the_order_of_the_corpus_changes_nothing():
+    part = find("tokenizers", "bpe")
+    text = [word + END for word, n in WORDS.items() for _ in range(n)]
+    one, two = (part(part.Config(kind="bpe", vocab=60)).train(iter(t)) for t in (text, text[::-1]))
+    assert merges(one) == merges(two)
+
+
+def test_merges_are_applied_in_their_order_and_not_the_longest_piece_first():
+    """Textbooks show the longest piece first, which would find `bcd`; `a` and `b` were merged before it was learnt."""
+    part, around = find("tokenizers", "bpe"), [(x, y) for x in "pqr" for y in "pqr"]
+    text = [f"{x}ab{y}" for x, y in around] * 5 + [f"{x}bcd{y}" for x, y in around] * 3
+    tokenizer = part(part.Config(kind="bpe", vocab=60)).train(iter(text))
+    pieces = tokenizer.inner.encode("pabcdq", add_special_tokens=False).tokens
+    assert "bcd" in tokenizer.inner.get_vocab()
+    assert "ab" in "".join(pieces) and not any("bc" in p for p in pieces)
+
+
+def test_wordpiece_takes_the_longest_piece_of_a_given_vocabulary():
+    tokenizers = pytest.importorskip("tokenizers")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "##a", "una"]
+    part = find("tokenizers", "wordpiece")
+    wordpiece = part(part.Config(kind="wordpiece"))
+    inner = wordpiece.blank()
+    inner.model = tokenizers.models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]")
+    shown = [inner.encode(w, add_special_tokens=False).tokens for w in ("unable", "unaffable", "unaffabl", "Unable")]
+    # `una` is longer than `un`, but nothing goes on from it: the whole word is unknown, no piece is taken back
+    assert shown == [["[UNK]"], ["[UNK]"], ["[UNK]"], ["[UNK]"]]
+    inner.model = tokenizers.models.WordPiece({p: i for i, p in enumerate(pieces[:-1])}, unk_token="[UNK]")
+    shown = [inner.encode(w, add_special_tokens=False).tokens for w in ("unaffable", "unaffabl", "Unable")]
+    assert shown == [["un", "##aff", "##able"], ["[UNK]"], ["un", "##able"]]
+
+
+def test_unigram_expects_of_the_worked_example_what_enumerating_the_cuts_gives():
+    """The probabilities of the survey's pieces, by all ways to cut each word."""
+    pieces = [*"lowernstid", "es", "est", "low", "new", "wid", "er"]
+    words = words_of({w: float(n) for w, n in WORDS.items()})
+    graph = lattice(words, pieces)
+    score = {p: math.log((1 + len(p)) / 60) for p in pieces}
+    expected: Counter[str] = Counter()
+    for word, n in WORDS.items():
+        cuts = []
+        for ends in product((False, True), repeat=len(word) - 1):
+            parts, begin = [], 0
+            for i, end in enumerate((*ends, True), 1):
+                if end:
+                    parts.append(word[begin:i])
+                    begin = i
+            if all(p in score for p in parts):
+                cuts.append((math.exp(sum(score[p] for p in parts)), parts))
+        total = sum(p for p, _ in cuts)
+        for p, parts in cuts:
+            for part in parts:
+                expected[part] += n * p / total
+    found = graph.expected(np.array([score[p] for p in pieces]), words.weights)
+    assert dict(zip(pieces, found, strict=True)) == pytest.approx({p: expected[p] for p in pieces})
