@@ -61,6 +61,7 @@ T5 = {
 }
 ENDS = {"bos_token_id": 0, "eos_token_id": 0}
 GPT2 = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31, **ENDS}
+OPENAI_GPT = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31}
 VIT = {**BERT, "image_size": 16, "patch_size": 4}
 XLNET = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "vocab_size": 31}
 RESNET = {"embedding_size": 8, "hidden_sizes": [16, 24], "depths": [2, 1]}
@@ -86,6 +87,8 @@ MODELS = {
     "electra, generator": ("ElectraForMaskedLM", "ElectraConfig", {**BERT, "embedding_size": 8}),
     "electra, classes": ("ElectraForSequenceClassification", "ElectraConfig", {**BERT, "embedding_size": 8}),
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2),
+    "openai_gpt": ("OpenAIGPTLMHeadModel", "OpenAIGPTConfig", OPENAI_GPT),
+    "openai_gpt, bare": ("OpenAIGPTModel", "OpenAIGPTConfig", OPENAI_GPT),
     "t5": ("T5ForConditionalGeneration", "T5Config", T5),
     "t5, gated": (
         "T5ForConditionalGeneration",
@@ -101,10 +104,13 @@ MODELS = {
 }
 
 
+DOUBLE = {"openai_gpt, choice": ("OpenAIGPTDoubleHeadsModel", "OpenAIGPTConfig", OPENAI_GPT)}
+
+
 def make(name, folder):
     """A model whose every tensor, norms and biases included, is random; and its folder."""
     torch.manual_seed(len(name))
-    model_class, config_class, settings = MODELS[name]
+    model_class, config_class, settings = (MODELS | DOUBLE)[name]
     model = getattr(transformers, model_class)(getattr(transformers, config_class)(**settings)).eval()
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
@@ -146,6 +152,18 @@ def test_t5_v1_1_keeps_its_own_output_matrix(tmp_path):
     assert ours.objectives[0]["head"]["decoder"] == "own" and ours.objectives[0]["head"]["scale"] == "none"
     found = check(tmp_path)
     assert found.difference is not None and found.difference <= 1e-5
+
+
+def test_gpt_with_both_heads_scores_texts_and_options_as_transformers_does(tmp_path):
+    """Theirs saves the shared table under the name of the output, ours under that of the input."""
+    make("openai_gpt, choice", tmp_path / "theirs")
+    ours = import_folder(tmp_path / "theirs")
+    assert [o["kind"] for o in ours.objectives] == ["clm", "choice"]
+    tree = {"backbone": ours.backbone, "objectives": ours.objectives}
+    assert export_folder(tmp_path / "ours", tree, ours.state, ours.facts) == "openai-gpt"
+    for side in ("theirs", "ours"):
+        found = check(tmp_path / side)
+        assert found.difference is not None and found.difference <= 1e-5
 
 
 def test_gpt2_with_a_cache_gives_the_scores_of_transformers_with_its_own(tmp_path):

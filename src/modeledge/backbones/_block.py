@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -54,15 +55,15 @@ def make_blocks(config: Any, sizes: Sizes, *, cross: bool) -> nn.ModuleList:
             made[key] = make(), build("layers.joins", config.join, norm, dropout=sizes.dropout)
         return made[key]
 
-    def attention() -> nn.Module:
-        return build("layers.attention", config.attention, sizes)
+    def attention(layer: int) -> nn.Module:
+        return build("layers.attention", config.attention, replace(sizes, layer=layer))
 
     blocks = nn.ModuleList()
     for layer in range(config.layers):
-        reads, read_join = once("attention", layer, attention)
+        reads, read_join = once("attention", layer, partial(attention, layer))
         thinks, think_join = once("ffn", layer, lambda: build("layers.ffn", config.ffn, sizes))
         if cross:
-            looks, look_join = once("cross", layer, attention)
+            looks, look_join = once("cross", layer, partial(attention, layer))
             blocks.append(CrossBlock(reads, looks, thinks, (read_join, look_join, think_join)))
         else:
             blocks.append(Block(reads, thinks, (read_join, think_join)))

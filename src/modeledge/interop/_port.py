@@ -22,7 +22,7 @@ FREE = re.compile(r"\b(init|pixels|std|zero_gain)\b")
 
 
 class Port(Part):
-    """One Hugging Face `model_type`, which is the name of the file.
+    """One Hugging Face `model_type`, which is the name of the file (a hyphen there is an underscore here).
 
     keys      settings of the backbone
     same      settings that every model of the type has
@@ -32,6 +32,8 @@ class Port(Part):
     twins     names that repeat a tensor under another name, and the name it repeats
     classes   (parts, class) from most to least parts; the class written as `architectures`"""
 
+    spelled = ""
+    """The model type where it is not the name of the file."""
     keys: tuple[Key, ...] = ()
     same: Mapping[str, Any] = {}
     body: Names = {}
@@ -42,7 +44,7 @@ class Port(Part):
     ignored: tuple[str, ...] = ("position_ids", "token_type_ids", "num_batches_tracked")
 
     def __init__(self, config: PartConfig | None = None):
-        self.type = type(self).__module__.rsplit(".", 1)[-1]
+        self.type = self.spelled or type(self).__module__.rsplit(".", 1)[-1]
 
     # -- from a Hugging Face folder
 
@@ -83,6 +85,8 @@ class Port(Part):
         if self.prefix and not any(n.startswith(self.prefix) for n in out):
             out = {n if n in heads else self.prefix + n: t for n, t in out.items()}
         for twin, original in self.twins.items():
+            if twin in out and original not in out:  # which of two names a shared tensor is saved under is up to them
+                out[original] = out.pop(twin)
             if twin in out and original in out and torch.equal(out[twin], out[original]):
                 del out[twin]
         return out
@@ -227,7 +231,7 @@ class Port(Part):
     """Where the outputs of a class with several heads hold each part's scores."""
 
 
-POOLED = {"nsp", "sop", "classify", "image_label"}
+POOLED = {"nsp", "sop", "classify", "choice", "image_label"}
 LABELLED = {"classify", "tag", "image_label"}
 
 
@@ -237,7 +241,7 @@ class Asked(nn.Module):
     def __init__(self, part: str, objective: Mapping[str, Any], facts: Facts, backbone: Any):
         super().__init__()
         labels = len(facts.labels.get("label", ())) or 2
-        outputs = {"nsp": 2, "sop": 2, "span_qa": 2, "rtd": 1}.get(part, labels)
+        outputs = {"nsp": 2, "sop": 2, "span_qa": 2, "rtd": 1, "choice": 1}.get(part, labels)
         self.pool = None
         config = find("heads", objective["head"]["kind"]).Config.model_validate(objective["head"])
         sized = {} if config.kind == "token" else {"outputs": outputs}

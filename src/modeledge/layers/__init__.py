@@ -15,6 +15,7 @@ class Sizes:
     dropout     the stack's own rate, where a part does not set one
     embedded    width at which tokens are embedded (smaller than `width` in a factorised embedding)
     grid        rows and columns of patches, for pictures
+    layer       which of them the part belongs to
     past_only   each token sees only those before it, whatever it is shown (the decoder of an encoder-decoder)
     """
 
@@ -25,4 +26,5 @@ class Sizes:
     dropout: float = 0.0
     embedded: int = 0
     grid: tuple[int, int] | None = None
+    layer: int = 0
     past_only: bool = False

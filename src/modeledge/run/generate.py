@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from modeledge.core import Batch, InputError
 from modeledge.objectives import Objective
 from modeledge.objectives.clm import CausalLM
+from modeledge.objectives.infill import Infill
 from modeledge.objectives.mlm import MaskedLM
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.run.search import Beam, Greedy, Reader, Sample, beams, one_by_one
@@ -38,11 +39,11 @@ def generate(
 ) -> Int[Tensor, "b n"]:
     """Up to `limit` tokens for each row of `batch` (tensors), the end token included, padding after it.
 
-    The batch holds prompts for a causal model, inputs for an encoder-decoder, and [cls] source [sep] for a masked model
-    with a prefix; `valid` tells padding, on either side. The model is put into evaluation mode while it writes.
+    The batch holds prompts for a causal model, inputs for an encoder-decoder, [cls] source [sep] for a masked model with
+    a prefix, and texts for a model that fills blanks, which writes what their first mask stands for; `valid` tells padding, on either side. The model is put into evaluation mode while it writes.
     Raises InputError if prompt and text do not fit the model, or the model cannot write."""
     special = objective.facts.special
-    end = special.get("eos", special.get("sep", -1))
+    end = objective.end if isinstance(objective, Infill) else special.get("eos", special.get("sep", -1))
     training = [module for module in (backbone, objective) if module.training]
     for module in training:
         module.eval()
@@ -67,9 +68,12 @@ def reader_of(backbone: nn.Module, objective: Objective, batch: Batch, *, limit:
     if isinstance(objective, MaskedLM) and objective.config.visible.rule in ("prefix", "causal"):
         check_room(backbone, batch.ids.shape[1] + limit + 1)
         return Filling(backbone, objective, padded_in_front(batch))
+    if isinstance(objective, Infill):
+        check_room(backbone, batch.ids.shape[1])
+        return Infilling(backbone, objective, padded_in_front(batch))
     raise InputError(
         f"generate: objective {objective.losses[0]!r} does not write text\n"
-        "  known: clm, seq2seq, denoise, and mlm under a prefix or causal visibility"
+        "  known: clm, infill, seq2seq, denoise, and mlm under a prefix or causal visibility"
     )
 
 
@@ -182,3 +186,44 @@ class Filling:
     def reorder(self, rows: Int[Tensor, " n"]) -> None:
         self.cache.reorder(rows)
         self.valid, self.prefix = self.valid[rows], self.prefix[rows]
+
+
+class Infilling:
+    """A model that fills blanks: a text is read in both directions, then what its first mask stands for is written.
+
+    All that is written has the position of the mask, and a second one that counts. Rows may be padded in front.
+    Source: GLM, arXiv:2103.10360 §2.1."""
+
+    def __init__(self, backbone: Any, objective: Infill, batch: Batch):
+        self.backbone, self.head, self.batch = backbone, objective.head, batch
+        self.cache = backbone.new_cache()
+        self.start = objective.start
+        self.valid: Bool[Tensor, "b t"] = batch.get("valid", torch.ones_like(batch.ids, dtype=torch.bool))
+        hidden = batch.ids == objective.facts.special["mask"]
+        if not hidden.any(1).all():
+            raise InputError("generate: a text without a blank; put a mask where something is missing")
+        self.places = (self.valid.long().cumsum(1) - 1).clamp(min=0)
+        self.at = self.places.gather(1, hidden.long().argmax(1, keepdim=True))
+        self.inner = torch.ones_like(self.at)
+
+    def first(self) -> Float[Tensor, "b v"]:
+        ids = nn.functional.pad(self.batch.ids, (0, 1), value=self.start)
+        inner = torch.cat([torch.zeros_like(self.places), self.inner], 1)
+        self.valid = nn.functional.pad(self.valid, (0, 1), value=True)
+        return self._read(Batch(ids=ids, positions=torch.cat([self.places, self.at], 1), inner=inner))
+
+    def next(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b v"]:
+        self.inner = self.inner + 1
+        self.valid = nn.functional.pad(self.valid, (0, 1), value=True)
+        return self._read(Batch(ids=ids[:, None], positions=self.at, inner=self.inner))
+
+    def _read(self, batch: Batch) -> Float[Tensor, "b v"]:
+        b, t = batch.ids.shape
+        length = self.at.new_full((b,), self.places.shape[1])
+        rule = both(prefix(length), valid(self.valid))
+        seen = see(rule, b, t, device=batch.ids.device, start=self.cache.length)
+        return self.head(self.backbone(batch, seen, cache=self.cache).states[:, -1])
+
+    def reorder(self, rows: Int[Tensor, " n"]) -> None:
+        self.cache.reorder(rows)
+        self.valid, self.at, self.inner = self.valid[rows], self.at[rows], self.inner[rows]

@@ -4,7 +4,7 @@ Source: Sennrich et al., arXiv:1508.07909; as in GPT (released tokenizer, 40,478
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import tokenizers as hf
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -13,11 +13,18 @@ from modeledge.tokenizers import Layout, Tokenizer
 
 
 class BPE(Tokenizer):
-    """<pad> <unk> <s> </s> <mask> first; cls is <s> and sep is </s>."""
+    """<pad> <unk> <s> </s> <mask> first, where cls is <s> and sep is </s>; or as in GPT: <unk> alone, and </s> last."""
+
+    class Config(Tokenizer.Config):
+        """family: whose special tokens: `framed`, or `gpt` (no padding and no mask; nothing stands around a text)."""
+
+        family: Literal["framed", "gpt"] = "framed"
 
     spells = True
 
     def layout(self) -> Layout:
+        if self.config.family == "gpt":
+            return Layout(("<unk>",), ("</s>",), {"unk": "<unk>", "bos": "</s>", "eos": "</s>"})
         names = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>", "mask": "<mask>"}
         roles = names | {"cls": "<s>", "sep": "</s>"}
         return Layout(tuple(names.values()), (), roles, "<s> $A </s>", "<s> $A </s> $B:1 </s>:1")

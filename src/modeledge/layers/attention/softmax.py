@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -45,9 +46,14 @@ class Softmax(Attention):
     def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
         q = context.turn(self.norm_q(self.split(self.to_q(x), context.packed)))
         k, v = context.recall(x, self.project)
+        context = self.narrow(context, q.shape[2], k.shape[2], q.device)
         read = attend(q, k, v, context, scale=self.scale, dropout=self.dropout if self.training else 0.0)
         read = read.transpose(1, 2).flatten(2)  # b h t dh -> b t d
         return self.to_out(read if context.packed is None else context.packed.pack(read))
+
+    def narrow(self, context: Context, t: int, s: int, device: torch.device) -> Context:
+        """What t queries see of s keys in this layer, the last query standing at the last key. Default: all they may."""
+        return context
 
     def project(self, x: Float[Tensor, "b s d"], turn: Turn, packed: Packed | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of the states: b h s dh each."""

@@ -1,0 +1,41 @@
+"""Dense layers and layers that see a band of the last tokens, by turns.
+
+Sources: GPT-3, arXiv:2005.14165 §2.1 (which gives no width); Sparse Transformer, arXiv:1904.10509 §4. The band is a
+mask: it changes what is seen, not what is computed. Not here: strided patterns, kernels that skip what is masked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from modeledge.layers import Sizes
+from modeledge.layers.attention import Context
+from modeledge.layers.attention.softmax import Softmax
+
+
+class Banded(Softmax):
+    class Config(Softmax.Config):
+        """bands: how many keys a token sees, itself and those before it, in layer 0, 1, ...; after the last the list
+        begins again (null: all it may see)."""
+
+        bands: tuple[Annotated[int, Field(ge=1)] | None, ...] = Field((None, 128), min_length=1)
+
+    def __init__(self, config: Config, sizes: Sizes):
+        super().__init__(config, sizes)
+        self.band = config.bands[sizes.layer % len(config.bands)]
+
+    def narrow(self, context: Context, t: int, s: int, device: torch.device) -> Context:
+        if self.band is None or (context.causal and s <= self.band):
+            return context
+        key = torch.arange(s, device=device)
+        behind = key[s - t :, None] - key  # t s: how far a key stands before its query
+        near = (behind < self.band) & (behind >= 0)
+        mask = context.mask
+        if mask is None:
+            mask = near[None, None]
+        else:
+            mask = mask.masked_fill(~near, float("-inf")) if mask.is_floating_point() else mask & near
+        return replace(context, mask=mask, causal=False)
