@@ -102,7 +102,7 @@ def quickstart(
 def prepare(
     files: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     out: Out,
-    kind: Annotated[str, typer.Option(help="text, table, images, pairs or parallel.")] = "text",
+    kind: Annotated[str, typer.Option(help="text, table, images, pairs, parallel or triples.")] = "text",
     tokenizer: Annotated[
         str, typer.Option(help="A kind to train, or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
@@ -118,6 +118,10 @@ def prepare(
     near: Annotated[str, typer.Option(help="Near-duplicates of earlier documents: count or drop.")] = "count",
     side: Annotated[int | None, typer.Option("--size", help="Side of stored pictures, in pixels.")] = None,
     processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).")] = 0,
+    entities: Annotated[Path | None, typer.Option(help="Mark these in text: surface form, tab, entity.")] = None,
+    phrases: Annotated[Path | None, typer.Option(help="Mark these in text: a phrase a line.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="A model of triples: its vectors of the entities.")] = None,
+    descriptions: Annotated[Path | None, typer.Option(help="Texts for triples: entity, tab, text.")] = None,
     on_bad: Annotated[str, typer.Option(help="A bad record: stop, or skip it into rejects.jsonl.")] = "stop",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -125,10 +129,11 @@ def prepare(
     """Raw files to a store: tokens, boundaries, images, labels as memory-mapped columns."""
     from modeledge.run.stores import make_store
 
+    lists = {"entities": entities, "phrases": phrases, "vectors": vectors, "descriptions": descriptions}
     summary = make_store(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
         processes=processes, on_bad=on_bad, valid_files=valid_files, documents=documents, near=near, size=side,
-        quiet=quiet or as_json,
+        lists={name: path for name, path in lists.items() if path is not None}, quiet=quiet or as_json,
     )  # fmt: skip
     show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 
@@ -291,7 +296,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A model folder.")],
     data: Annotated[Path, typer.Option(help="A table with labels, or a store.")],
     task: Annotated[
-        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval.")
+        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links.")
     ] = None,
     column: Columns = [],  # noqa: B006
     device: Device = "auto",
