@@ -373,7 +373,8 @@ class _Stage:
         """Weights of an earlier stage or model, wherever the name and shape are the same; at least the backbone's."""
         own = checkpoint.own_tensors(model)
         common = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
-        lost = [n for n in own if n.startswith("backbone.") and n not in common]
+        added = getattr(model.backbone, "added", ())  # what a model that it extends lacks
+        lost = [n for n in own if n.startswith("backbone.") and n not in common and n.split(".")[1] not in added]
         if lost:
             raise InputError(
                 f"--init: {len(lost)} tensors of the backbone are missing there or of another shape: {lost[0]} ..."

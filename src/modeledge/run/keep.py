@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from modeledge.core import Facts, InputError
-from modeledge.data._names import write_names
+from modeledge.data._names import ENTITIES, read_names, write_names
 from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.checkpoint import own_tensors, set_tensors, write_folder
@@ -125,6 +125,7 @@ def load_model(path: Path) -> Loaded:
     tree = Tree(ours["name"], ours["recipe"])
     recipe, facts = check(tree), facts_from_json(ours["facts"], tokenizer)
     model = make_model(recipe, facts, seed=0)
+    facts.names = read_names(folder) if (folder / ENTITIES).is_file() else []
     try:
         set_tensors(model, load_file(folder / "model.safetensors"), where=str(folder / "model.safetensors"))
     except (SafetensorError, OSError) as error:
