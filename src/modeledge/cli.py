@@ -49,6 +49,7 @@ Data = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Columns = Annotated[list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")]
+Graph = Annotated[Path | None, typer.Option(help="Facts to hang onto words: subject, relation, object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Out = Annotated[Path, typer.Option(help="Where to write.")]
 
@@ -254,6 +255,7 @@ def finetune(
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
     column: Columns = [],  # noqa: B006
+    graph: Graph = None,
     length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
     orders: Annotated[str, typer.Option(help="both: read a pair in both orders (GPT's similarity).")] = "given",
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
@@ -280,7 +282,8 @@ def finetune(
         raise InputError(unknown("--train", "choice", train, ["all", "head"]))
     if orders not in ("given", "both"):
         raise InputError(unknown("--orders", "choice", orders, ["given", "both"]))
-    question = Question(task, data, valid, pairs(column, "--column") or None, length, orders)  # type: ignore[arg-type]
+    columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+    question = Question(task, data, valid, columns or None, length, orders)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
         labels=labels, scratch=scratch, sets=tuple(sets),
@@ -299,13 +302,15 @@ def evaluate(
         str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links.")
     ] = None,
     column: Columns = [],  # noqa: B006
+    graph: Graph = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """The figures of a model on labelled rows or held-out data."""
     from modeledge.run.predict import evaluate_model
 
-    figures = evaluate_model(folder, data, task=task, columns=pairs(column, "--column") or None, device=device)
+    columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+    figures = evaluate_model(folder, data, task=task, columns=columns or None, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
@@ -315,6 +320,7 @@ def predict(
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
+    graph: Graph = None,
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
     temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
@@ -334,7 +340,8 @@ def predict(
     if text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
     else:
-        answers = run(loaded, data, texts=text, columns=pairs(column, "--column") or None, device=device, how=how)
+        columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+        answers = run(loaded, data, texts=text, columns=columns or None, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)
 

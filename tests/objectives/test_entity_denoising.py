@@ -10,8 +10,8 @@ import torch
 
 from modeledge.core import IGNORE, RecipeError
 
-OWN = {"kind": "two_channel", "knowledge": 1, "entity_width": 8, "entity_heads": 2, "layers": 2, "width": 16, "heads": 2,
-       "ffn": {"kind": "mlp", "width": 24}, "vectors": "learnt"}  # fmt: skip
+OWN = {"kind": "two_channel", "knowledge": 1, "entity_width": 8, "entity_heads": 2, "layers": 2, "width": 16,
+       "heads": 2, "ffn": {"kind": "mlp", "width": 24}, "vectors": "learnt"}  # fmt: skip
 ENTITIES = 500
 
 

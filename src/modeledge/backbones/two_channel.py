@@ -1,10 +1,10 @@
-"""Tokens and entities in two channels: the upper layers attend among tokens and among entities, each by itself, and fuse
-the two where an entity stands on a token.
+"""Tokens and entities in two channels: the upper layers attend among tokens and among entities, each by itself, and
+fuse the two where an entity stands on a token.
 
 Source: Tsinghua ERNIE, arXiv:1905.07129 §3.2-3.3: a lower stack that reads text alone (T-encoder) and an upper one of
-aggregators (K-encoder). As in the released code the fused vector is the hidden layer of the feed-forward branch; that its
-first upper layer has no attention among entities is left to the paper. Not here: what is asked of entities
-(objectives/entity_denoising.py)."""
+aggregators (K-encoder). As in the released code the fused vector is the hidden layer of the feed-forward branch; unlike
+there (and as in the paper) every aggregator has attention among entities, the lowest too. Not here: what is asked of
+entities (objectives/entity_denoising.py)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Say which entity stands on each mention, after some entities were exchanged or taken away; and hide tokens, too.
 
-Source: Tsinghua ERNIE, arXiv:1905.07129 §3.4. The candidates are the entities of the global batch, so that the loss does
-not depend on how a batch is cut."""
+Source: Tsinghua ERNIE, arXiv:1905.07129 §3.4. The candidates are the entities of the global batch, so that the loss
+does not depend on how a batch is cut."""
 
 from __future__ import annotations
 

@@ -395,9 +395,9 @@ def facts_from(stores: dict[str, Store]) -> Facts:
         more = facts_of(store, tokenizer if "tokens" in store else None)
         facts.labels |= dict.fromkeys([name] if more.labels else [], next(iter(more.labels.values()), []))
         facts.image = facts.image or more.image
-        if more.entities > facts.entities:
-            facts.entities, facts.relations, facts.names = more.entities, more.relations, more.names
-            facts.vectors = more.vectors
+        facts.relations = facts.relations or more.relations
+        if not facts.entities:  # the first store that names entities numbers them
+            facts.entities, facts.names, facts.vectors = more.entities, more.names, more.vectors
     if home is not None and "tokens" in home:
         facts.pairs = functools.cache(lambda: bigram_cost(home, facts.vocab))
     return facts

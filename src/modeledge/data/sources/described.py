@@ -39,7 +39,7 @@ class Described(TriplesSource):
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         batch = super().cut(index, rng)
         texts, shape = self.describe(batch.ids.reshape(-1)), batch.ids.shape
-        return batch.but(**{k: v.reshape(*shape, -1) for k, v in texts.items()})
+        return batch.but(**{k: v.reshape(*shape, v.shape[-1]) for k, v in texts.items()})
 
     def describe(self, entities: Int[np.ndarray, " n"]) -> Batch:
         """The framed descriptions of entities: n t."""
