@@ -103,7 +103,7 @@ def quickstart(
 def prepare(
     files: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     out: Out,
-    kind: Annotated[str, typer.Option(help="text, table, images, pairs, parallel or triples.")] = "text",
+    kind: Annotated[str, typer.Option(help="text, table, images, pairs, parallel, triples or fields.")] = "text",
     tokenizer: Annotated[
         str, typer.Option(help="A kind to train, or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
@@ -119,6 +119,7 @@ def prepare(
     near: Annotated[str, typer.Option(help="Near-duplicates of earlier documents: count or drop.")] = "count",
     side: Annotated[int | None, typer.Option("--size", help="Side of stored pictures, in pixels.")] = None,
     processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).")] = 0,
+    fields: Annotated[str, typer.Option(help="Columns of records, each a type of entity: title,authors,venue.")] = "",
     entities: Annotated[Path | None, typer.Option(help="Mark these in text: surface form, tab, entity.")] = None,
     phrases: Annotated[Path | None, typer.Option(help="Mark these in text: a phrase a line.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="A model of triples: its vectors of the entities.")] = None,
@@ -134,7 +135,8 @@ def prepare(
     summary = make_store(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
         processes=processes, on_bad=on_bad, valid_files=valid_files, documents=documents, near=near, size=side,
-        lists={name: path for name, path in lists.items() if path is not None}, quiet=quiet or as_json,
+        lists={name: path for name, path in lists.items() if path is not None},
+        fields=[name.strip() for name in fields.split(",") if name.strip()], quiet=quiet or as_json,
     )  # fmt: skip
     show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 

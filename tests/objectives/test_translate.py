@@ -94,3 +94,30 @@ def test_entities_given_as_texts_are_the_encoded_texts_whatever_their_padding(la
 def test_data_without_relations_is_refused(lab):
     with pytest.raises(RecipeError, match="the data has no relations"):
         lab.objective("translate", lab.backbone(), space="free")
+
+
+def test_an_encoder_trained_with_facts_is_exported_as_the_roberta_it_is(lab):
+    from transformers import AutoModelForMaskedLM, RobertaConfig
+
+    from modeledge.interop import to_hf
+
+    slots = {"embedding": {"kind": "tokens", "types": {"segments": 1}, "norm": {"kind": "layer", "eps": 1e-5}},
+             "positions": {"kind": "learned", "max": 40, "offset": 1}, "norm": {"kind": "layer", "eps": 1e-5}}  # fmt: skip
+    lab.facts.relations = 3
+    backbone = lab.backbone(**slots)
+    mlm = lab.objective("mlm", backbone)
+    translate = {"kind": "translate", "space": "free", "loss": "logistic", "pool": {"kind": "cls"}}
+    state = {f"backbone.{n}": t for n, t in backbone.state_dict().items()}
+    state |= {f"objectives.mlm.{n}": t for n, t in mlm.state_dict().items()}
+    state |= {f"objectives.translate.{n}": t for n, t in lab.objective(**translate, backbone=backbone).state_dict().items()}
+    tree = {"backbone": backbone.config.model_dump(), "objectives": [{"kind": "mlm"}, translate]}
+    facts = {"vocab": 60, "special": lab.facts.special}
+    config, tensors = to_hf(tree, state, facts)
+    assert config["model_type"] == "roberta" and config["architectures"] == ["RobertaForMaskedLM"]
+    theirs = AutoModelForMaskedLM.from_config(RobertaConfig(**config)).eval()
+    assert not theirs.load_state_dict(tensors, strict=False).unexpected_keys
+    theirs.tie_weights()
+    ids = torch.randint(7, 50, (2, 12))
+    with torch.no_grad():
+        ours = mlm.head(backbone(Batch(ids=ids)).states)
+        torch.testing.assert_close(ours, theirs(ids).logits, rtol=1e-4, atol=1e-5)

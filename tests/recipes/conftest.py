@@ -40,6 +40,15 @@ def raw(tmp_path_factory):
     (folder / "described.tsv").write_text("".join(f"{n}\tThe {n} sees the garden.\n" for n in nouns))
     (folder / "entities.tsv").write_text("".join(f"{n}\t{n}\n" for n in nouns))
     (folder / "phrases.txt").write_text("in the garden\nin the house\n")
+    papers = [
+        {
+            "title": sentence(rng),
+            "authors": rng.choice(nouns, rng.integers(1, 4)).tolist(),
+            "venue": str(rng.choice(verbs)),
+        }
+        for _ in range(200)
+    ]
+    (folder / "papers.jsonl").write_text("".join(json.dumps(p) + "\n" for p in papers))
     (folder / "vectors").mkdir()
     (folder / "vectors" / "entities.txt").write_text("".join(f"{n}\n" for n in nouns))
     save_file({"backbone.embed.weight": rng.standard_normal((8, 100))}, folder / "vectors" / "model.safetensors")
@@ -61,6 +70,7 @@ def raw(tmp_path_factory):
 LISTS = {
     "text": {"entities": "entities.tsv", "phrases": "phrases.txt", "vectors": "vectors"},
     "triples": {"descriptions": "described.tsv"},
+    "fields": {},
 }
 
 
@@ -76,10 +86,13 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            file = raw / {"text": "text.jsonl", "triples": "triples.tsv"}.get(reads, "pictures.parquet")
+            file = raw / {"text": "text.jsonl", "triples": "triples.tsv", "fields": "papers.jsonl"}.get(
+                reads, "pictures.parquet"
+            )
             out = folder / str(len(made))
             listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}
             options = {"size": size} if reads not in LISTS else listed if config is not None else {}
+            options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
             if reads == "triples" and config is not None:  # described in the words of the text
                 config = load_tokenizer(store("text", tokenizer, size).path)
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)

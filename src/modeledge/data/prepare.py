@@ -17,6 +17,7 @@ from modeledge.core import InputError, PartConfig, build, unknown
 from modeledge.data._aligned import TEXT_COLUMNS, RowEncoder, RowsWriter, first_size, write_rows
 from modeledge.data._chinese import segmenter_name
 from modeledge.data._encode import Encoder
+from modeledge.data._fields import FieldsWriter, entities_of
 from modeledge.data._gazetteer import Gazetteer, read_entities, read_phrases
 from modeledge.data._job import REJECTS, Job, Progress, Summary, names_of
 from modeledge.data._names import vectors_for, write_names
@@ -25,14 +26,14 @@ from modeledge.data._triples import TriplesWriter, read_descriptions, write_desc
 from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Wanted, expand
 from modeledge.data.store import StoreWriter, require_free
 
-Kind = Literal["text", "table", "images", "pairs", "parallel", "triples"]
+Kind = Literal["text", "table", "images", "pairs", "parallel", "triples", "fields"]
 Words = Literal["auto", "tokenizer"]
 Near = Literal["count", "drop"]
 OnBad = Literal["stop", "skip"]
 _CHOICES = {"kind": Kind, "documents": Documents, "words": Words, "near": Near, "on_bad": OnBad}
 Files = str | Path | Sequence[str | Path]
 KINDS = {"text": TEXTS, "table": TABLES, "images": (*IMAGES, ".parquet"), "pairs": TABLES, "parallel": TABLES}
-KINDS |= {"triples": TABLES}
+KINDS |= {"triples": TABLES, "fields": TABLES}
 """What can be prepared, and from files of which endings."""
 
 
@@ -43,12 +44,13 @@ class Plan:
     files           files, folders (read recursively) and globs
     kind            text: documents; table: one or two texts and a label; images: pictures and, where there is one, a
                     label (the column, or the folder's name); pairs: picture and text; parallel: two texts; triples:
-                    head, relation and tail of facts
+                    head, relation and tail of facts; fields: records of several named texts
     tokenizer       a tokenizer, or the config of one to train on the training text; none for images
     valid           files to hold out; without them `valid_fraction` of the rows, chosen by their content
     text, second    names of the columns of text; image, label, lang: of the others (lang="file": the file's name up to
                     its first dot; label=None: there is none)
     head, relation, tail   names of the columns of triples
+    fields          names of the columns of records (fields), each a text or a list of texts, or null
     entities        a file of surface forms, each with a tab and its entity, to be marked in text
     phrases         a file of phrases, one a line, to be marked in text
     vectors         a folder of a model of triples: what it knows of the entities goes into the store
@@ -74,6 +76,7 @@ class Plan:
     head: str = "head"
     relation: str = "relation"
     tail: str = "tail"
+    fields: Sequence[str] = ()
     entities: Path | None = None
     phrases: Path | None = None
     vectors: Path | None = None
@@ -96,6 +99,8 @@ class Plan:
             raise InputError(f"--valid: expected 0 <= fraction < 1, found {self.valid_fraction}")
         if self.kind == "parallel" and self.second is None:
             raise InputError("prepare: parallel text has two columns; name the other with --column second=NAME")
+        if bool(self.fields) != (self.kind == "fields"):
+            raise InputError("--kind fields goes with --fields NAME,NAME,...: the columns that hold entities")
         lists = {"entities": "text", "phrases": "text", "descriptions": "triples"}
         for name, kind in lists.items():
             if getattr(self, name) is not None and self.kind != kind:
@@ -110,7 +115,7 @@ class Plan:
     @property
     def texts(self) -> list[str]:
         """The columns of text that are read."""
-        if self.kind in ("images", "triples"):
+        if self.kind in ("images", "triples", "fields"):
             return []
         second = self.second if self.kind in ("table", "parallel") else None
         return [self.text, *([second] if second else [])]
@@ -140,6 +145,8 @@ class Plan:
             columns[self.labelled] = (str, int, float, bool)
         if self.kind == "triples":
             return Wanted(dict.fromkeys(self.triple, (str, int)), bare=True)
+        if self.kind == "fields":
+            return Wanted(dict.fromkeys(self.fields, (str, list)), tuple(self.fields))
         if self.lang not in (None, "file") and self.kind == "text":
             columns[str(self.lang)] = (str, int)
         optional = ("label",) if self.kind == "images" and self.label == "label" else ()
@@ -178,7 +185,7 @@ def prepare(files: Files, *, out: str | Path, **settings: Any) -> Summary:
         if tokenizer is not None:
             tokenizer.save(writer.folder)
             summary.vocab, summary.fingerprint = tokenizer.vocab, tokenizer.fingerprint
-        makers = {"text": _text, "triples": _triples}
+        makers = {"text": _text, "triples": _triples, "fields": _fields}
         makers.get(plan.kind, _aligned)(plan, jobs, writer, tokenizer, summary)
     summary.seconds = time.monotonic() - began
     return summary
@@ -239,6 +246,16 @@ def _triples(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, s
     summary.rows, summary.valid_rows = made.rows[False], made.rows[True]
 
 
+def _fields(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
+    encoder = Encoder(tokenizer, segment=plan.segments, sentences=False)
+    made = FieldsWriter(writer, encoder, plan.fields, fraction=plan.fraction)
+    for nth, job in enumerate(jobs):
+        made.write(job, held=nth > 0)
+    made.finish(names_of(jobs[0].files), _meta(plan, jobs, tokenizer, summary, {"empty_documents": made.empty}))
+    summary.rows, summary.valid_rows = made.rows[False], made.rows[True]
+    summary.tokens, summary.valid_tokens = made.tokens[False], made.tokens[True]
+
+
 def _aligned(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
     image = plan.image if plan.kind in ("images", "pairs") else None
     size = plan.size or (first_size(jobs[0], plan.image) if image else None)
@@ -265,5 +282,7 @@ def _ready(plan: Plan, job: Job) -> Any:
     if tokenizer is not None and not tokenizer.vocab:
         if plan.descriptions is not None:
             return tokenizer.train(text for _, text in read_descriptions(Path(plan.descriptions)))
+        if plan.kind == "fields":
+            return tokenizer.train(text for r in job.records() for _, text in entities_of(r, plan.fields))
         tokenizer = train_tokenizer(tokenizer, job, plan.texts, valid_fraction=plan.fraction)
     return tokenizer

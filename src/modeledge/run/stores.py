@@ -44,10 +44,11 @@ def make_store(
     near: str = "count",
     size: int | None = None,
     lists: dict[str, Path] | None = None,
+    fields: Sequence[str] = (),
     quiet: bool = False,
 ) -> Summary:
     """The `prepare` verb: raw files to a store at `out`. `columns`: which column holds what, e.g. {"text": "body"};
-    lists: files of entities, phrases, descriptions, and a folder of vectors."""
+    lists: files of entities, phrases, descriptions, and a folder of vectors; fields: columns of records."""
     known = ("text", "second", "image", "label", "lang", "head", "relation", "tail")
     for name in columns:
         if name not in known:
@@ -60,7 +61,15 @@ def make_store(
     bare = kind == "images" or (kind == "triples" and "descriptions" not in lists)
     made = None if bare else tokenizer_for(tokenizer, vocab=vocab)
     options: dict[str, Any] = {"valid_fraction": valid, "valid": list(valid_files) or None, "processes": processes}
-    options |= {"on_bad": on_bad, "documents": documents, "near": near, "size": size, **columns, **lists}
+    options |= {
+        "on_bad": on_bad,
+        "documents": documents,
+        "near": near,
+        "size": size,
+        "fields": fields,
+        **columns,
+        **lists,
+    }
     return prepare(
         list(files), out=out, kind=kind, tokenizer=made, progress=told(make_progress(quiet=quiet)), **options
     )
