@@ -56,6 +56,7 @@ Data = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Columns = Annotated[list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")]
+Graph = Annotated[Path | None, typer.Option(help="Facts to hang onto words: subject, relation, object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Out = Annotated[Path, typer.Option(help="Where to write.")]
 
@@ -109,7 +110,7 @@ def quickstart(
 def prepare(
     files: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     out: Out,
-    kind: Annotated[str, typer.Option(help="text, table, images, pairs or parallel.")] = "text",
+    kind: Annotated[str, typer.Option(help="text, table, images, pairs, parallel, triples or fields.")] = "text",
     tokenizer: Annotated[
         str, typer.Option(help="A kind to train, or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
@@ -125,6 +126,11 @@ def prepare(
     near: Annotated[str, typer.Option(help="Near-duplicates of earlier documents: count or drop.")] = "count",
     side: Annotated[int | None, typer.Option("--size", help="Side of stored pictures, in pixels.")] = None,
     processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).")] = 0,
+    fields: Annotated[str, typer.Option(help="Columns of records, each a type of entity: title,authors,venue.")] = "",
+    entities: Annotated[Path | None, typer.Option(help="Mark these in text: surface form, tab, entity.")] = None,
+    phrases: Annotated[Path | None, typer.Option(help="Mark these in text: a phrase a line.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="A model of triples: its vectors of the entities.")] = None,
+    descriptions: Annotated[Path | None, typer.Option(help="Texts for triples: entity, tab, text.")] = None,
     on_bad: Annotated[str, typer.Option(help="A bad record: stop, or skip it into rejects.jsonl.")] = "stop",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -132,10 +138,12 @@ def prepare(
     """Raw files to a store: tokens, boundaries, images, labels as memory-mapped columns."""
     from modeledge.run.stores import make_store
 
+    lists = {"entities": entities, "phrases": phrases, "vectors": vectors, "descriptions": descriptions}
     summary = make_store(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
         processes=processes, on_bad=on_bad, valid_files=valid_files, documents=documents, near=near, size=side,
-        quiet=quiet or as_json,
+        lists={name: path for name, path in lists.items() if path is not None},
+        fields=[name.strip() for name in fields.split(",") if name.strip()], quiet=quiet or as_json,
     )  # fmt: skip
     show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 
@@ -256,6 +264,7 @@ def finetune(
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
     column: Columns = [],  # noqa: B006
+    graph: Graph = None,
     length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
     orders: Annotated[str, typer.Option(help="both: read a pair in both orders (GPT's similarity).")] = "given",
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
@@ -282,7 +291,8 @@ def finetune(
         raise errors().InputError(errors().unknown("--train", "choice", train, ["all", "head"]))
     if orders not in ("given", "both"):
         raise errors().InputError(errors().unknown("--orders", "choice", orders, ["given", "both"]))
-    question = Question(task, data, valid, pairs(column, "--column") or None, length, orders)  # type: ignore[arg-type]
+    columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+    question = Question(task, data, valid, columns or None, length, orders)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
         labels=labels, scratch=scratch, sets=tuple(sets),
@@ -298,16 +308,18 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A model folder.")],
     data: Annotated[Path, typer.Option(help="A table with labels, or a store.")],
     task: Annotated[
-        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval.")
+        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links.")
     ] = None,
     column: Columns = [],  # noqa: B006
+    graph: Graph = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """The figures of a model on labelled rows or held-out data."""
     from modeledge.run.predict import evaluate_model
 
-    figures = evaluate_model(folder, data, task=task, columns=pairs(column, "--column") or None, device=device)
+    columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+    figures = evaluate_model(folder, data, task=task, columns=columns or None, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
@@ -317,6 +329,7 @@ def predict(
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
+    graph: Graph = None,
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
     temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
@@ -336,7 +349,8 @@ def predict(
     if text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
     else:
-        answers = run(loaded, data, texts=text, columns=pairs(column, "--column") or None, device=device, how=how)
+        columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+        answers = run(loaded, data, texts=text, columns=columns or None, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)
 

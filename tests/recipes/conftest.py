@@ -7,18 +7,21 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from modeledge.core import find
 from modeledge.data.prepare import prepare
 from modeledge.data.store import Store
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import check
+from modeledge.tokenizers import load_tokenizer
 
 VOCAB = 300
+NOUNS = ["dog", "cat", "bird", "fish", "horse", "child", "teacher", "farmer"]
 
 
 def sentence(rng: np.random.Generator) -> str:
-    nouns = ["dog", "cat", "bird", "fish", "horse", "child", "teacher", "farmer"]
+    nouns = NOUNS
     verbs, places = ["sees", "hears", "likes", "follows"], ["garden", "house", "river", "field"]
     return f"The {rng.choice(nouns)} {rng.choice(verbs)} the {rng.choice(nouns)} in the {rng.choice(places)}."
 
@@ -31,6 +34,24 @@ def raw(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
+    nouns, verbs = NOUNS, ["sees", "hears", "likes", "follows"]
+    facts = [(noun, verb, nouns[(i + j + 1) % 8]) for i, noun in enumerate(nouns) for j, verb in enumerate(verbs)]
+    (folder / "triples.tsv").write_text("".join("\t".join(fact) + "\n" for fact in facts))
+    (folder / "described.tsv").write_text("".join(f"{n}\tThe {n} sees the garden.\n" for n in nouns))
+    (folder / "entities.tsv").write_text("".join(f"{n}\t{n}\n" for n in nouns))
+    (folder / "phrases.txt").write_text("in the garden\nin the house\n")
+    papers = [
+        {
+            "title": sentence(rng),
+            "authors": rng.choice(nouns, rng.integers(1, 4)).tolist(),
+            "venue": str(rng.choice(verbs)),
+        }
+        for _ in range(200)
+    ]
+    (folder / "papers.jsonl").write_text("".join(json.dumps(p) + "\n" for p in papers))
+    (folder / "vectors").mkdir()
+    (folder / "vectors" / "entities.txt").write_text("".join(f"{n}\n" for n in nouns))
+    save_file({"backbone.embed.weight": rng.standard_normal((8, 100))}, folder / "vectors" / "model.safetensors")
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -46,6 +67,13 @@ def raw(tmp_path_factory):
     return folder
 
 
+LISTS = {
+    "text": {"entities": "entities.tsv", "phrases": "phrases.txt", "vectors": "vectors"},
+    "triples": {"descriptions": "described.tsv"},
+    "fields": {},
+}
+
+
 @pytest.fixture(scope="session")
 def stores(raw, tmp_path_factory):
     """stores(recipe) -> its stores, each made from toy data with the recipe's own kind of tokenizer."""
@@ -58,9 +86,15 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            file = raw / ("text.jsonl" if reads == "text" else "pictures.parquet")
+            file = raw / {"text": "text.jsonl", "triples": "triples.tsv", "fields": "papers.jsonl"}.get(
+                reads, "pictures.parquet"
+            )
             out = folder / str(len(made))
-            options = {} if reads == "text" else {"size": size}
+            listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}
+            options = {"size": size} if reads not in LISTS else listed if config is not None else {}
+            options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
+            if reads == "triples" and config is not None:  # described in the words of the text
+                config = load_tokenizer(store("text", tokenizer, size).path)
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)
         return made[key]

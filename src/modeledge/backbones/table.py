@@ -1,4 +1,5 @@
-"""A backbone that is one table: the state of a word is its row, whatever stands beside it. Word vectors.
+"""A backbone that is one table: the state of a word is its row, whatever stands beside it. Vectors of words, or of
+the entities of a graph.
 
 Source: word2vec, arXiv:1301.3781; initial values as in the tool released with it. The output table belongs to the head
 (heads/negative_sampling.py), as every output layer does.
@@ -11,6 +12,7 @@ words), but the gradient's norm, its sum over processes and half of the optimize
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 from jaxtyping import Float
 from pydantic import Field
@@ -24,14 +26,16 @@ class Table(nn.Module, Part):
     """One vector a word."""
 
     class Config(PartConfig):
-        """width: of a vector."""
+        """width: of a vector; of: what has a vector each, the tokens or the entities of a graph."""
 
         width: int = Field(100, ge=1)
+        of: Literal["tokens", "entities"] = "tokens"
 
     def __init__(self, config: Config, facts: Facts):
         super().__init__()
         self.config, self.width = config, config.width
-        self.embed = nn.Embedding(facts.vocab, config.width)
+        rows = facts.vocab if config.of == "tokens" else facts.entities
+        self.embed = nn.Embedding(rows, config.width)
         nn.init.uniform_(self.embed.weight, -0.5 / config.width, 0.5 / config.width)
 
     def forward(

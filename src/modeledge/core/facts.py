@@ -21,6 +21,10 @@ class Facts:
     counts     float64 [v]: how often each token occurs in the training store; None away from training
     labels     names of the classes, by data source
     image      (height, width, channels) of stored images
+    entities   how many entities the data names
+    relations  how many relations a store of triples has
+    names      of the entities, by number; empty away from training
+    vectors    float32 [entities, n]: a vector for each entity, made elsewhere; zeros for those without one
     tokenizer  the tokenizer itself, for parts that need strings (characters of words, prompts)
     pairs      computes `bigram`, when somebody asks; None away from training
     """
@@ -33,6 +37,10 @@ class Facts:
     counts: np.ndarray | None = None
     labels: dict[str, list[str]] = field(default_factory=dict)
     image: tuple[int, int, int] | None = None
+    entities: int = 0
+    relations: int = 0
+    names: list[str] = field(default_factory=list)
+    vectors: np.ndarray | None = None
     tokenizer: Any = None
     pairs: Callable[[], float] | None = None
 

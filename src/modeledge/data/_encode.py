@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modeledge.data._chinese import chinese_starts, has_chinese
+from modeledge.data._gazetteer import Gazetteer, units
 from modeledge.data._near import Signatures, signatures
 from modeledge.data._split import split_sentences
 
@@ -18,7 +19,7 @@ _SLICE = 1 << 17
 
 class Chunk(NamedTuple):
     """Some documents, encoded. Documents and sentences without tokens are left out; `kept` tells which documents
-    remain."""
+    remain; `notes`: further columns with one entry a token."""
 
     kept: np.ndarray
     tokens: np.ndarray
@@ -27,13 +28,24 @@ class Chunk(NamedTuple):
     word_starts: np.ndarray
     hashes: np.ndarray
     near: Signatures
+    notes: dict[str, np.ndarray] = {}
 
 
 class Encoder:
-    """What every process holds: the tokenizer, and whether Chinese words are told by a segmenter."""
+    """What every process holds: the tokenizer, whether Chinese words are told by a segmenter, and the entities and
+    phrases to mark."""
 
-    def __init__(self, tokenizer: Any, *, segment: bool, sentences: bool = True):
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        segment: bool,
+        sentences: bool = True,
+        entities: Gazetteer | None = None,
+        phrases: Gazetteer | None = None,
+    ):
         self.tokenizer, self.segment, self.sentences = tokenizer, segment, sentences
+        self.entities, self.phrases = entities, phrases
         self.dtype = np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32
 
     def __call__(self, texts: Sequence[str]) -> Chunk:
@@ -52,7 +64,23 @@ class Encoder:
         kept = lengths > 0
         hashes = np.array([content_hash(t) for t, keep in zip(texts, kept, strict=True) if keep], np.uint64)
         near = signatures(tokens, lengths[kept])
-        return Chunk(kept, tokens.astype(self.dtype), lengths[kept], begins, starts, hashes, near)
+        notes = self._mark(tokens, starts, begins)
+        return Chunk(kept, tokens.astype(self.dtype), lengths[kept], begins, starts, hashes, near, notes)
+
+    def _mark(self, tokens: np.ndarray, starts: np.ndarray, begins: np.ndarray) -> dict[str, np.ndarray]:
+        """Mentions of entities and phrases: columns with one entry a token."""
+        if not len(tokens) or (self.entities is None and self.phrases is None):
+            return {}
+        words = np.array(self.tokenizer.word_starts(tokens))
+        words[begins] = True
+        notes = {}
+        if self.entities is not None:
+            notes["entities"], first = self.entities.find(tokens, words, begins)
+            notes["entity_starts"] = units(first, notes["entities"], starts)
+        if self.phrases is not None:
+            marks, first = self.phrases.find(tokens, words, begins)
+            notes["phrase_starts"] = units(first, marks, starts)
+        return notes
 
     def _encode(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens of all pieces, how many each has, word starts (the first of a piece is the caller's to mark)."""

@@ -73,6 +73,8 @@ class TextPart:
         place = np.cumsum(take) - 1
         self.writer.column("sentences", np.int64).append(place[begins] + self.tokens)
         self.writer.column("word_starts", bool).append(chunk.word_starts[take])
+        for name, values in chunk.notes.items():
+            self.writer.column(name, values.dtype).append(values[take])
         if lang is not None:
             self.writer.column("lang", np.uint16).append(lang[documents])
         self.frequency += np.bincount(tokens, minlength=self.vocab)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from modeledge.core import DataError, Facts
+from modeledge.data._names import ENTITIES, read_names
 from modeledge.data.store import Store
 
 
@@ -18,6 +19,9 @@ def facts_of(store: Store | None, tokenizer: Any = None, *, labels: dict[str, li
     if store is not None:
         facts.counts = np.asarray(store["frequency"], np.float64) if "frequency" in store else None
         facts.image = tuple(store["image"].shape[1:]) if "image" in store else None
+        facts.entities, facts.relations = (int(store.meta.get(k, 0)) for k in ("entities", "relations"))
+        facts.names = read_names(store.path) if (store.path / ENTITIES).is_file() else []
+        facts.vectors = store["entity_vectors"] if "entity_vectors" in store else None
         if store.meta.get("labels"):
             facts.labels.setdefault("label", list(store.meta["labels"]))
     if tokenizer is not None:

@@ -11,22 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from modeledge.core import InputError, PartConfig, build, unknown
 from modeledge.data._aligned import TEXT_COLUMNS, RowEncoder, RowsWriter, first_size, write_rows
 from modeledge.data._chinese import segmenter_name
 from modeledge.data._encode import Encoder
+from modeledge.data._fields import FieldsWriter, entities_of
+from modeledge.data._gazetteer import Gazetteer, read_entities, read_phrases
 from modeledge.data._job import REJECTS, Job, Progress, Summary, names_of
+from modeledge.data._names import vectors_for, write_names
 from modeledge.data._text import TextWriter, train_tokenizer, write_text
+from modeledge.data._triples import TriplesWriter, read_descriptions, write_descriptions
 from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Wanted, expand
 from modeledge.data.store import StoreWriter, require_free
 
-Kind = Literal["text", "table", "images", "pairs", "parallel"]
+Kind = Literal["text", "table", "images", "pairs", "parallel", "triples", "fields"]
 Words = Literal["auto", "tokenizer"]
 Near = Literal["count", "drop"]
 OnBad = Literal["stop", "skip"]
 _CHOICES = {"kind": Kind, "documents": Documents, "words": Words, "near": Near, "on_bad": OnBad}
 Files = str | Path | Sequence[str | Path]
 KINDS = {"text": TEXTS, "table": TABLES, "images": (*IMAGES, ".parquet"), "pairs": TABLES, "parallel": TABLES}
+KINDS |= {"triples": TABLES, "fields": TABLES}
 """What can be prepared, and from files of which endings."""
 
 
@@ -36,11 +43,18 @@ class Plan:
 
     files           files, folders (read recursively) and globs
     kind            text: documents; table: one or two texts and a label; images: pictures and, where there is one, a
-                    label (the column, or the folder's name); pairs: picture and text; parallel: two texts
+                    label (the column, or the folder's name); pairs: picture and text; parallel: two texts; triples:
+                    head, relation and tail of facts; fields: records of several named texts
     tokenizer       a tokenizer, or the config of one to train on the training text; none for images
     valid           files to hold out; without them `valid_fraction` of the rows, chosen by their content
     text, second    names of the columns of text; image, label, lang: of the others (lang="file": the file's name up to
                     its first dot; label=None: there is none)
+    head, relation, tail   names of the columns of triples
+    fields          names of the columns of records (fields), each a text or a list of texts, or null
+    entities        a file of surface forms, each with a tab and its entity, to be marked in text
+    phrases         a file of phrases, one a line, to be marked in text
+    vectors         a folder of a model of triples: what it knows of the entities goes into the store
+    descriptions    a file of entities, each with a tab and a text that describes it (triples)
     size            side of the stored pictures (default: the first picture's shorter side, at most 256)
     documents       what a document of a .txt file is: the file, what stands between blank lines, a line
     words           auto: Chinese words by jieba where it is installed; tokenizer: by the tokenizer's pieces alone
@@ -59,6 +73,14 @@ class Plan:
     image: str = "image"
     label: str | None = "label"
     lang: str | None = None
+    head: str = "head"
+    relation: str = "relation"
+    tail: str = "tail"
+    fields: Sequence[str] = ()
+    entities: Path | None = None
+    phrases: Path | None = None
+    vectors: Path | None = None
+    descriptions: Path | None = None
     size: int | None = None
     documents: Documents = "file"
     words: Words = "auto"
@@ -77,7 +99,15 @@ class Plan:
             raise InputError(f"--valid: expected 0 <= fraction < 1, found {self.valid_fraction}")
         if self.kind == "parallel" and self.second is None:
             raise InputError("prepare: parallel text has two columns; name the other with --column second=NAME")
-        if self.tokenizer is None and self.kind != "images":
+        if bool(self.fields) != (self.kind == "fields"):
+            raise InputError("--kind fields goes with --fields NAME,NAME,...: the columns that hold entities")
+        lists = {"entities": "text", "phrases": "text", "descriptions": "triples"}
+        for name, kind in lists.items():
+            if getattr(self, name) is not None and self.kind != kind:
+                raise InputError(f"--{name}: for --kind {kind}, found --kind {self.kind}")
+        if self.vectors is not None and self.entities is None:
+            raise InputError("--vectors: vectors belong to entities; name their surface forms with --entities FILE")
+        if self.tokenizer is None and (self.kind not in ("images", "triples") or self.descriptions is not None):
             raise InputError(
                 "prepare: text needs a tokenizer: a folder to load one from, or the kind and size of one to train"
             )
@@ -85,10 +115,15 @@ class Plan:
     @property
     def texts(self) -> list[str]:
         """The columns of text that are read."""
-        if self.kind == "images":
+        if self.kind in ("images", "triples", "fields"):
             return []
         second = self.second if self.kind in ("table", "parallel") else None
         return [self.text, *([second] if second else [])]
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """The columns of triples."""
+        return self.head, self.relation, self.tail
 
     @property
     def segments(self) -> bool:
@@ -108,6 +143,10 @@ class Plan:
         columns |= dict.fromkeys(self.texts, (str,))
         if self.labelled:
             columns[self.labelled] = (str, int, float, bool)
+        if self.kind == "triples":
+            return Wanted(dict.fromkeys(self.triple, (str, int)), bare=True)
+        if self.kind == "fields":
+            return Wanted(dict.fromkeys(self.fields, (str, list)), tuple(self.fields))
         if self.lang not in (None, "file") and self.kind == "text":
             columns[str(self.lang)] = (str, int)
         optional = ("label",) if self.kind == "images" and self.label == "label" else ()
@@ -146,7 +185,8 @@ def prepare(files: Files, *, out: str | Path, **settings: Any) -> Summary:
         if tokenizer is not None:
             tokenizer.save(writer.folder)
             summary.vocab, summary.fingerprint = tokenizer.vocab, tokenizer.fingerprint
-        (_text if plan.kind == "text" else _aligned)(plan, jobs, writer, tokenizer, summary)
+        makers = {"text": _text, "triples": _triples, "fields": _fields}
+        makers.get(plan.kind, _aligned)(plan, jobs, writer, tokenizer, summary)
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -162,16 +202,58 @@ def _meta(plan: Plan, jobs: list[Job], tokenizer: Any, summary: Summary, more: d
 
 
 def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
-    encoder = Encoder(tokenizer, segment=plan.segments)
+    marked, told = _gazetteers(plan, tokenizer, writer)
+    encoder = Encoder(tokenizer, segment=plan.segments, **marked)
     made = TextWriter(writer, encoder, fraction=plan.fraction, near=plan.near)
     for nth, job in enumerate(jobs):
         processes = job.processes(plan.processes)
         write_text(job, made, column=plan.text, lang=plan.lang, processes=processes, held=nth > 0)
     seen = {"empty_documents": made.empty, "near_duplicates": made.duplicates}
-    made.finish(names_of(jobs[0].files), _meta(plan, jobs, tokenizer, summary, seen))
+    made.finish(names_of(jobs[0].files), _meta(plan, jobs, tokenizer, summary, seen) | told)
     train, valid = made.parts[False], made.parts.get(True)
     summary.rows, summary.tokens = train.rows, train.tokens
     summary.valid_rows, summary.valid_tokens = (valid.rows, valid.tokens) if valid else (0, 0)
+
+
+def _gazetteers(plan: Plan, tokenizer: Any, writer: StoreWriter) -> tuple[dict[str, Gazetteer], dict[str, int]]:
+    """What is to be marked in text; how many entities there are, whose names (and vectors) go into the store."""
+    marked, told = {}, {}
+    if plan.entities is not None:
+        forms, numbers, names = read_entities(Path(plan.entities))
+        marked["entities"] = Gazetteer(forms, numbers, tokenizer)
+        told["entities"] = len(names)
+        write_names(writer.folder, names)
+        if plan.vectors is not None:
+            vectors = vectors_for(names, Path(plan.vectors))
+            writer.column("entity_vectors", np.float32, vectors.shape[1:]).append(vectors)
+    if plan.phrases is not None:
+        phrases = read_phrases(Path(plan.phrases))
+        marked["phrases"] = Gazetteer(phrases, range(len(phrases)), tokenizer)
+    return marked, told
+
+
+def _triples(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
+    made = TriplesWriter(writer, fraction=plan.fraction)
+    for nth, job in enumerate(jobs):
+        made.write(job, plan.triple, held=nth > 0)
+    meta = _meta(plan, jobs, tokenizer, summary, {})
+    if plan.descriptions is not None:
+        told = dict(read_descriptions(Path(plan.descriptions)))
+        encoder = Encoder(tokenizer, segment=plan.segments, sentences=False)
+        described = {"fingerprint": tokenizer.fingerprint, "described": sum(name in told for name in made.entities)}
+        write_descriptions(writer.folder, made.entities, told, encoder, described)
+    made.finish(names_of(jobs[0].files), meta)
+    summary.rows, summary.valid_rows = made.rows[False], made.rows[True]
+
+
+def _fields(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
+    encoder = Encoder(tokenizer, segment=plan.segments, sentences=False)
+    made = FieldsWriter(writer, encoder, plan.fields, fraction=plan.fraction)
+    for nth, job in enumerate(jobs):
+        made.write(job, held=nth > 0)
+    made.finish(names_of(jobs[0].files), _meta(plan, jobs, tokenizer, summary, {"empty_documents": made.empty}))
+    summary.rows, summary.valid_rows = made.rows[False], made.rows[True]
+    summary.tokens, summary.valid_tokens = made.tokens[False], made.tokens[True]
 
 
 def _aligned(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
@@ -192,9 +274,15 @@ def _aligned(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, s
 
 def _ready(plan: Plan, job: Job) -> Any:
     """A tokenizer that can encode: the one given, or one trained as its config says."""
-    tokenizer = plan.tokenizer if plan.kind != "images" else None
+    if plan.kind == "images" or (plan.kind == "triples" and plan.descriptions is None):
+        return None
+    tokenizer = plan.tokenizer
     if isinstance(tokenizer, PartConfig):
         tokenizer = build("tokenizers", tokenizer)
     if tokenizer is not None and not tokenizer.vocab:
+        if plan.descriptions is not None:
+            return tokenizer.train(text for _, text in read_descriptions(Path(plan.descriptions)))
+        if plan.kind == "fields":
+            return tokenizer.train(text for r in job.records() for _, text in entities_of(r, plan.fields))
         tokenizer = train_tokenizer(tokenizer, job, plan.texts, valid_fraction=plan.fraction)
     return tokenizer

@@ -50,6 +50,12 @@ class Roberta(Encoder):
         found = super().objective(part, config, parts)
         return {**found, "pool": {"kind": "first"}} if part == "classify" else found
 
+    def companions(
+        self, tree: Mapping[str, Any], state: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, tuple[dict[str, Any], dict[str, Tensor]]]]:
+        """KEPLER's encoder is a RoBERTa (arXiv:1911.06136 §3.1); the vectors of its relations stay behind."""
+        return {n: t for n, t in state.items() if not n.startswith("objectives.translate.")}, {}
+
     def prepare(
         self, backbone: dict[str, Any], facts: Mapping[str, Any], state: dict[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -14,6 +14,7 @@ from modeledge.core import IGNORE, Batch, Facts, Output, Part, PartConfig, Sum
 from modeledge.visibility import both, see
 from modeledge.visibility.document import document
 from modeledge.visibility.full import full
+from modeledge.visibility.tree import tree
 from modeledge.visibility.valid import valid
 
 Rule = Callable[..., Any]
@@ -111,9 +112,12 @@ class Objective(nn.Module, Part):
 
 
 def own_document(batch: Batch, rule: Rule) -> Rule:
-    """`rule` within one's own document (packed rows) and among valid tokens (padded rows), as the batch says."""
+    """`rule` within one's own document (packed rows), as facts hang on words (trees) and among valid tokens (padded
+    rows), as the batch says."""
     if "doc" in batch:
         rule = both(rule, document(batch.doc))
+    if "branch" in batch:
+        rule = both(rule, tree(batch.branch, batch.anchor))
     if "valid" in batch:
         rule = both(rule, valid(batch.valid))
     return rule

@@ -57,6 +57,8 @@ def stand_in_facts(recipe: Recipe) -> Facts:
         sentinels=list(range(vocab - 1, vocab - 1 - sentinels, -1)),
         labels={name: labels for name in ["label", *recipe.data]},
         image=(224, 224, 3),
+        entities=int(recipe.expect.get("entities", 1000)),
+        relations=int(recipe.expect.get("relations", 10)),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modeledge.analysis.links import link_prediction, link_ranks
 from modeledge.analysis.probe import linear_probe, nearest_neighbours
 from modeledge.analysis.retrieval import retrieval_of_pairs
 from modeledge.analysis.zero_shot import class_vectors, text_embedder, zero_shot
@@ -171,12 +172,40 @@ def losses(asked: Asked) -> dict[str, float]:
     return evaluate(model, feed, batches=1 << 30, device=asked.device, precision="fp32")
 
 
+@torch.no_grad()
+def links(asked: Asked) -> dict[str, float]:
+    """Ranks of the right entity among all, for both ends of held-out triples."""
+    loaded, model = asked.loaded, asked.loaded.model.to(asked.device).eval()
+    known = next((o for _, o in model.each() if o.config.kind == "translate"), None)
+    if known is None:
+        raise InputError(f"{loaded.path}: not a model of triples\n  next: one from a recipe like transe")
+    objective: Any = known
+    config = loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
+    source = build("data.sources", config, open_data(asked.data), loaded.facts, "train")
+    held = source.store.valid or source.store
+    if objective.pool is None:
+        vectors = model.backbone.embed.weight.detach()  # type: ignore[union-attr]
+    else:
+        found = []
+        for first in range(0, source.graph.entities, ROWS):
+            some = np.arange(first, min(first + ROWS, source.graph.entities))
+            batch = Batch({k: v[:, None] for k, v in source.describe(some).trim().items()}).tensors(asked.device)
+            found.append(objective.vectors(objective.run(model.backbone, batch), batch)[:, 0].float())
+        vectors = torch.cat(found)
+    if len(vectors) != source.graph.entities:
+        raise InputError(f"{asked.data}: {source.graph.entities} entities, the model was trained on {len(vectors)}")
+    relations = objective.relations.weight.detach()
+    ranks = link_ranks(vectors.cpu(), relations.cpu(), held["triples"], source.graph.known, norm=objective.config.norm)
+    return link_prediction(ranks)
+
+
 LOOKS: dict[str, Callable[[Asked], dict[str, float]]] = {
     "probe": probe,
     "knn": knn,
     "zero_shot": named_classes,
     "retrieval": captions,
     "loss": losses,
+    "links": links,
 }
 
 

@@ -373,7 +373,8 @@ class Stage:
         """Weights of an earlier stage or model, wherever the name and shape are the same; at least the backbone's."""
         own = checkpoint.own_tensors(model)
         common = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
-        lost = [n for n in own if n.startswith("backbone.") and n not in common]
+        added = getattr(model.backbone, "added", ())  # what a model that it extends lacks
+        lost = [n for n in own if n.startswith("backbone.") and n not in common and n.split(".")[1] not in added]
         if lost:
             raise InputError(
                 f"--init: {len(lost)} tensors of the backbone are missing there or of another shape: {lost[0]} ..."
@@ -394,6 +395,9 @@ def facts_from(stores: dict[str, Store]) -> Facts:
         more = facts_of(store, tokenizer if "tokens" in store else None)
         facts.labels |= dict.fromkeys([name] if more.labels else [], next(iter(more.labels.values()), []))
         facts.image = facts.image or more.image
+        facts.relations = facts.relations or more.relations
+        if not facts.entities:  # the first store that names entities numbers them
+            facts.entities, facts.names, facts.vectors = more.entities, more.names, more.vectors
     if home is not None and "tokens" in home:
         facts.pairs = functools.cache(lambda: bigram_cost(home, facts.vocab))
     return facts

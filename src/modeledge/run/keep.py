@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from modeledge.core import Facts, InputError
+from modeledge.data._names import ENTITIES, read_names, write_names
 from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.checkpoint import own_tensors, set_tensors, write_folder
@@ -42,6 +43,8 @@ def facts_to_json(facts: Facts) -> dict[str, Any]:
         "sentinels": list(facts.sentinels),
         "labels": facts.labels,
         "image": list(facts.image) if facts.image else None,
+        "entities": facts.entities,
+        "relations": facts.relations,
     }
 
 
@@ -55,6 +58,8 @@ def facts_from_json(keys: dict[str, Any], tokenizer: Any = None) -> Facts:
         sentinels=list(keys["sentinels"]),
         labels=dict(keys["labels"]),
         image=(image[0], image[1], image[2]) if image else None,
+        entities=keys.get("entities", 0),
+        relations=keys.get("relations", 0),
         continues=None if tokenizer is None else _as_flags(tokenizer),
         tokenizer=tokenizer,
     )
@@ -84,6 +89,8 @@ def save_model(target: Path, model: Model, tree: Tree, facts: Facts, *, history:
         save_file({k: v.cpu() for k, v in own_tensors(model).items()}, folder / "model.safetensors")
         if facts.tokenizer is not None:
             facts.tokenizer.save(folder)
+        if facts.names:
+            write_names(folder, facts.names)
         (folder / "README.md").write_text(card(tree, model, history), encoding="utf-8")
 
     write_folder(target, write)
@@ -118,6 +125,7 @@ def load_model(path: Path) -> Loaded:
     tree = Tree(ours["name"], ours["recipe"])
     recipe, facts = check(tree), facts_from_json(ours["facts"], tokenizer)
     model = make_model(recipe, facts, seed=0)
+    facts.names = read_names(folder) if (folder / ENTITIES).is_file() else []
     try:
         set_tensors(model, load_file(folder / "model.safetensors"), where=str(folder / "model.safetensors"))
     except (SafetensorError, OSError) as error:

@@ -9,6 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from modeledge.core import InputError
+from modeledge.data.store import Store
+from modeledge.data.tables import Table
 from modeledge.engine.processes import join
 from modeledge.interop import import_folder, read_config
 from modeledge.recipe.resolve import resolve
@@ -19,6 +22,7 @@ from modeledge.run.job import Done, Job, run_job, stores_for, summary
 from modeledge.run.keep import load_model
 from modeledge.run.progress import make_progress
 from modeledge.run.stores import open_or_make_all
+from modeledge.tokenizers import load_tokenizer
 
 
 @dataclass
@@ -96,11 +100,28 @@ def pretrain(
     stores = open_or_make_all(paths, checked, cache=out / "stores", progress=progress)
     if ranks.first:
         ranks.wait()
+    if init is not None:
+        refuse_other_ids(Path(init), stores.values())
     job = Job(
         tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress, track=track
     )
     job.history["data"] = {n: str(p) for n, p in paths.items()}
     return Outcome(run_job(job), out)
+
+
+def refuse_other_ids(init: Path, stores: Iterable[Store | Table]) -> None:
+    """Weights mean nothing under other ids. Raises InputError for a store whose tokens are not those of the model that
+    the run begins with, even if it has as many."""
+    home = init / "model" if (init / "model" / "tokenizer.json").is_file() else init
+    if not (home / "tokenizer.json").is_file():
+        return
+    own = load_tokenizer(home).pieces.tokens
+    for store in stores:
+        if (store.path / "tokenizer.json").is_file() and load_tokenizer(store.path).pieces.tokens != own:
+            raise InputError(
+                f"{store.path}: its ids are not those of --init {init}\n"
+                f"  next: prepare the data with --tokenizer {home}"
+            )
 
 
 def weights_in(folder: Path) -> dict[str, Tensor]:

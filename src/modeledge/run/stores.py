@@ -43,10 +43,13 @@ def make_store(
     documents: str = "file",
     near: str = "count",
     size: int | None = None,
+    lists: dict[str, Path] | None = None,
+    fields: Sequence[str] = (),
     quiet: bool = False,
 ) -> Summary:
-    """The `prepare` verb: raw files to a store at `out`. `columns`: which column holds what, e.g. {"text": "body"}."""
-    known = ("text", "second", "image", "label", "lang")
+    """The `prepare` verb: raw files to a store at `out`. `columns`: which column holds what, e.g. {"text": "body"};
+    lists: files of entities, phrases, descriptions, and a folder of vectors; fields: columns of records."""
+    known = ("text", "second", "image", "label", "lang", "head", "relation", "tail")
     for name in columns:
         if name not in known:
             raise InputError(unknown(f"--column {name}={columns[name]}", "role of a column", name, known))
@@ -54,9 +57,19 @@ def make_store(
     for option, (value, allowed) in {**choices, "--on-bad": (on_bad, ("stop", "skip"))}.items():
         if value not in allowed:
             raise InputError(unknown(option, "choice", value, allowed))
-    made = None if kind == "images" else tokenizer_for(tokenizer, vocab=vocab)
+    lists = lists or {}
+    bare = kind == "images" or (kind == "triples" and "descriptions" not in lists)
+    made = None if bare else tokenizer_for(tokenizer, vocab=vocab)
     options: dict[str, Any] = {"valid_fraction": valid, "valid": list(valid_files) or None, "processes": processes}
-    options |= {"on_bad": on_bad, "documents": documents, "near": near, "size": size, **columns}
+    options |= {
+        "on_bad": on_bad,
+        "documents": documents,
+        "near": near,
+        "size": size,
+        "fields": fields,
+        **columns,
+        **lists,
+    }
     return prepare(
         list(files), out=out, kind=kind, tokenizer=made, progress=told(make_progress(quiet=quiet)), **options
     )

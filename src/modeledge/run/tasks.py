@@ -40,8 +40,9 @@ class Kind:
     length: int = 128
 
 
-ROLES = ("text", "second", "label", "choices")
-"""What a column can be: the (first) text, words or question; the second text or the passage; what is asked; options."""
+ROLES = ("text", "second", "label", "choices", "graph")
+"""What a column can be: the (first) text, words or question; the second text or the passage; what is asked; options.
+`graph` is no column but a file of facts about the words of the texts."""
 
 
 # -- reading: one dict a record of the table -----------------------------------------------------------------------

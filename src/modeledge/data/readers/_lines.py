@@ -117,9 +117,13 @@ def read_separated(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[
         if not row:
             continue
         if header is None:
-            header = row
-            require_columns(name, header, wanted)
-        elif len(row) == len(header):
+            if wanted.bare and len(row) == len(wanted.columns) and not wanted.columns.keys() & set(row):
+                header = list(wanted.columns)
+            else:
+                header = row
+                require_columns(name, header, wanted)
+                continue
+        if len(row) == len(header):
             found = {k: v if v != "" else None for k, v in zip(header, row, strict=True)}
             yield check(found, wanted, name, at, -1)
         else:

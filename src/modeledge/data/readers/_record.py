@@ -34,11 +34,13 @@ class Bad(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """columns: name -> allowed Python types; optional: may be absent or null; documents: what a document of .txt is."""
+    """columns: name -> allowed Python types; optional: may be absent or null; documents: what a document of .txt is;
+    bare: separated values may come without a header, their columns then stand in the order wanted."""
 
     columns: dict[str, tuple[type, ...]]
     optional: tuple[str, ...] = ()
     documents: Documents = "file"
+    bare: bool = False
 
 
 def check(value: Any, wanted: Wanted, file: str, line: int, offset: int) -> Record | Bad:

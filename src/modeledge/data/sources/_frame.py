@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from modeledge.core import Batch, Facts
-from modeledge.data.sources._stream import Stream, separator
+from modeledge.data.sources._stream import NOTES, Stream, blank, separator
 from modeledge.data.store import Store
 
 
@@ -54,6 +54,9 @@ class Frame:
         batch = Batch(ids=ids, special=~inside)
         if "word_starts" in store:
             batch["word_starts"] = store["word_starts"][address] | ~inside
+        for name in NOTES:
+            if name in store:
+                batch[name] = blank(store[name][address], ~inside)
         if len(parts) == 2:
             batch["segments"] = ((place > ends[0]) & valid).astype(np.int8)
         return batch if valid.all() else batch.but(valid=valid)
@@ -61,7 +64,7 @@ class Frame:
     def lay_stream(self, stream: Stream, begins: np.ndarray, sizes: np.ndarray, length: int, *, isolate: bool) -> Batch:
         """Rows of `sizes` places of the stream, which may hold separators of its own, framed and padded."""
         place = np.arange(length - self.head)
-        ids, doc, special, words = stream.cut(begins, length - self.head)
+        ids, doc, special, words, notes = stream.cut(begins, length - self.head)
         inside = place < sizes[:, None]
         special |= ~inside
         ids[~inside] = self.pad
@@ -76,6 +79,8 @@ class Frame:
         batch = Batch(ids=ids, special=special)
         if words is not None:
             batch["word_starts"] = words | special
+        for name, values in notes.items():
+            batch[name] = blank(np.pad(values, ((0, 0), (self.head, 0))), special)
         if isolate:
             batch["doc"] = doc
         return batch if valid.all() else batch.but(valid=valid)

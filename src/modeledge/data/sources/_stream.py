@@ -13,15 +13,19 @@ from jaxtyping import Bool, Int
 from modeledge.core import Facts
 from modeledge.data.store import Store
 
+NOTES = ("entities", "entity_starts", "phrase_starts")
+"""Columns with one entry a token that some stores have beside `word_starts`."""
+
 
 class Cut(NamedTuple):
     """Rows cut from the stream, not yet framed: ids, doc (0, 1, ... within the row), what is a separator, word
-    starts."""
+    starts, and whatever else the store has for each token."""
 
     ids: Int[np.ndarray, "b t"]
     doc: Int[np.ndarray, "b t"]
     separator: Bool[np.ndarray, "b t"]
     word_starts: Bool[np.ndarray, "b t"] | None
+    notes: dict[str, np.ndarray]
 
 
 class Stream:
@@ -30,6 +34,7 @@ class Stream:
     def __init__(self, store: Store, facts: Facts):
         self.tokens = np.asarray(store["tokens"])  # plain arrays on the same pages: indexing them costs less
         self.words = np.asarray(store["word_starts"]) if "word_starts" in store else None
+        self.notes = {name: np.asarray(store[name]) for name in NOTES if name in store}
         offsets = np.asarray(store.offsets("tokens"))
         self.starts = offsets + np.arange(len(offsets))
         self.length = int(self.starts[-1])
@@ -60,7 +65,13 @@ class Stream:
         ids = self.tokens[address].astype(np.int32)
         ids[separator] = self.separator
         words = None if self.words is None else self.words[address] | separator
-        return Cut(ids, doc, separator, words)
+        notes = {name: blank(column[address], separator) for name, column in self.notes.items()}
+        return Cut(ids, doc, separator, words, notes)
+
+
+def blank(values: np.ndarray, outside: Bool[np.ndarray, "b t"]) -> np.ndarray:
+    """Annotations of tokens where there is no token of the corpus: no number (-1), not begun (False)."""
+    return np.where(outside, values.dtype.type(0 if values.dtype == bool else -1), values)
 
 
 def separator(facts: Facts) -> int:

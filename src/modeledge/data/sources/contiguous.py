@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from modeledge.core import Batch, Facts
 from modeledge.data.sources import Source
-from modeledge.data.sources._stream import Stream
+from modeledge.data.sources._stream import Stream, blank
 from modeledge.data.store import Store
 
 
@@ -33,12 +33,13 @@ class Contiguous(Source):
         self.number(count, self.stream.document(np.arange(count) * self.width))
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
-        ids, doc, separator, words = self.stream.cut(index * self.width, self.width)
+        ids, doc, separator, words, notes = self.stream.cut(index * self.width, self.width)
         if self.frame:
             ids = np.pad(ids, ((0, 0), (1, 1)))
             ids[:, 0], ids[:, -1] = self.frame
             doc = np.pad(doc, ((0, 0), (1, 1)), mode="edge")
             separator = np.pad(separator, ((0, 0), (1, 1)), constant_values=True)
             words = words if words is None else np.pad(words, ((0, 0), (1, 1)), constant_values=True)
-        batch = Batch(ids=ids, special=separator)
+            notes = {name: blank(np.pad(values, ((0, 0), (1, 1))), separator) for name, values in notes.items()}
+        batch = Batch(ids=ids, special=separator, **notes)
         return batch.but(word_starts=words, doc=doc if self.config.isolate else None)

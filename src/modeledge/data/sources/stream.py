@@ -45,6 +45,6 @@ class ParallelStreams(Source):
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         segment, stream = np.divmod(index, self.config.streams)
         begins = (stream * self.segments + segment) * self.stride
-        ids, doc, special, words = self.stream.cut(begins, self.config.length)
-        batch = Batch(ids=ids, special=special, fresh=segment == 0)
+        ids, doc, special, words, notes = self.stream.cut(begins, self.config.length)
+        batch = Batch(ids=ids, special=special, fresh=segment == 0, **notes)
         return batch.but(word_starts=words, doc=doc if self.config.isolate else None)

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modeledge.core import IGNORE, Batch, DataError, Facts, InputError, PartConfig, keyed, nearest
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources import Source
 from modeledge.data.sources._rows import Rows
 from modeledge.data.sources._table_forms import FORMS, Encoded, Reader, options_of, wanted_columns
+from modeledge.data.sources._tree import FactsFile, Tree
 from modeledge.data.store import Store
 from modeledge.data.tables import Table, rows_of
 
@@ -40,7 +41,7 @@ class LabelledTable(Source):
         numbers, tags, answers or target texts; target: what it holds (none: there is none, e.g. to predict);
         choices: columns of the options, or one column with a list of them; stride: tokens two windows share;
         labels: names of the classes (default: those of the training rows, sorted); limit: only so many rows, drawn
-        with `seed`."""
+        with `seed`; graph: a file of facts to hang onto the words they are about (K-BERT)."""
 
         length: int = Field(128, ge=8, le=1 << 16)
         form: Literal["text", "both", "separate", "choice", "words", "span", "generate"] = "text"
@@ -53,6 +54,13 @@ class LabelledTable(Source):
         labels: tuple[str, ...] | None = None
         limit: int | None = Field(None, ge=1)
         seed: int = 0
+        graph: FactsFile | None = None
+
+        @model_validator(mode="after")
+        def _hangs(self) -> LabelledTable.Config:
+            if self.graph is not None and self.form in ("span", "generate"):
+                raise ValueError(f"facts cannot be hung onto rows of the form {self.form!r}")
+            return self
 
     reads = "table"
 
@@ -60,6 +68,7 @@ class LabelledTable(Source):
         super().__init__(config, store, facts, split)
         if facts.tokenizer is None:
             raise InputError(f"{store.path}: reading a table of texts needs the model's tokenizer")
+        self.tree = Tree(config.graph, facts.tokenizer) if config.graph else None
         records = self._read(self.store)
         self.labels = self._label_names(records)
         self.numbers = {name: i for i, name in enumerate(self.labels)}
@@ -88,7 +97,10 @@ class LabelledTable(Source):
 
     def _encode(self, first: int) -> Encoded:
         reader = Reader(self.config, self.facts.tokenizer, self.class_number)
-        return FORMS[self.config.form](reader, self.records[first : first + _SLICE])
+        made = FORMS[self.config.form](reader, self.records[first : first + _SLICE])
+        if self.tree is None:
+            return made
+        return made._replace(rows=[self.tree.grow(row, self.config.length) for row in made.rows])
 
     def _label_names(self, records: list[Record]) -> list[str]:
         cfg = self.config

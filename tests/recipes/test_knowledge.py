@@ -1,0 +1,57 @@
+"""What the recipes about knowledge promise beyond the contract."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from modeledge.data.prepare import prepare
+from modeledge.run.finetune import Question, Tuning, finetune
+from modeledge.run.predict import evaluate_model, predict
+from modeledge.run.pretrain import pretrain
+
+
+@pytest.mark.slow
+def test_transe_finds_the_missing_end_of_held_out_facts_of_a_small_graph(data, tmp_path):
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(data("kg/umls.parquet")).to_pylist()
+    for name, splits in (("train", ("train",)), ("held", ("valid", "test"))):
+        chosen = [f"{r['head']}\t{r['relation']}\t{r['tail']}\n" for r in rows if r["split"] in splits]
+        (tmp_path / f"{name}.tsv").write_text("".join(chosen))
+    prepare(tmp_path / "train.tsv", out=tmp_path / "s", kind="triples", valid=tmp_path / "held.tsv")
+    sets = ["loop.steps=1500", "loop.batch=256"]
+    pretrain("transe", data=[str(tmp_path / "s")], out=tmp_path / "run", size="tiny", sets=sets, quiet=True)
+    found = evaluate_model(tmp_path / "run", str(tmp_path / "s"), task="links", device="cpu")
+    assert found["hits@10"] > 0.9 and found["mrr"] > 0.7  # of 135 entities; chance 0.07
+
+
+@pytest.mark.slow
+def test_a_graph_answers_what_no_text_said_and_another_graph_answers_otherwise(tmp_path):
+    rng, cities = np.random.default_rng(0), ["berlin", "lima", "oslo", "cairo"]
+    letters = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
+    names = sorted({"".join(rng.choice(letters, 2)) for _ in range(400)})
+    home = {name: cities[i] for name, i in zip(names, rng.integers(0, 4, len(names)), strict=True)}
+    asked = [{"text": f"in which town is {name} ?", "label": home[name]} for name in names]
+    text = [f"{name} is a town in {rng.choice(cities)} or {rng.choice(cities)} ." for name in names for _ in range(4)]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in text))
+    for file, rows in (("train", asked[:-60]), ("valid", asked[-60:])):  # no question is about the same name
+        (tmp_path / f"q.{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    turned = {name: cities[(cities.index(city) + 1) % 4] for name, city in home.items()}
+    for file, facts in (("right", home), ("turned", turned)):
+        (tmp_path / f"{file}.tsv").write_text("".join(f"{name}\tlies in\t{city}\n" for name, city in facts.items()))
+    sets = ["backbone.width=64", "backbone.ffn.width=128", "tokenizer.vocab=400", "loop.steps=60", "loop.batch=32"]
+    sets += ["data.text={kind: document, length: 32}", "objectives=[{kind: mlm}]", "loop.precision=fp32"]
+    pretrain("bert", data=[str(tmp_path / "text.jsonl")], out=tmp_path / "run", size="tiny", sets=sets, quiet=True)
+    found = {}
+    for name in ("none", "right"):
+        columns = {} if name == "none" else {"graph": str(tmp_path / "right.tsv")}
+        question = Question("classify", tmp_path / "q.train.jsonl", columns=columns)
+        tuned = finetune(tmp_path / "run", question, Tuning(epochs=20, lr=2e-3), out=tmp_path / name, quiet=True)
+        found[name] = tuned.figures[0]["accuracy"]
+    assert found["right"] > 0.9 > 0.5 > found["none"], found
+    rows = predict(tmp_path / "right", tmp_path / "q.valid.jsonl", columns={"graph": str(tmp_path / "turned.tsv")})
+    names = [row["text"].split()[-2] for row in asked[-60:]]
+    assert np.mean([r["label"] == turned[name] for r, name in zip(rows, names, strict=True)]) > 0.9
