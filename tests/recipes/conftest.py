@@ -31,6 +31,8 @@ def raw(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
+    pairs = [{"text": (said := sentence(rng)), "second": " ".join(said.split()[::-1])} for _ in range(300)]
+    (folder / "parallel.jsonl").write_text("".join(json.dumps(t) + "\n" for t in pairs))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -58,9 +60,9 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            file = raw / ("text.jsonl" if reads == "text" else "pictures.parquet")
+            file = raw / ({"text": "text.jsonl", "parallel": "parallel.jsonl"}.get(reads, "pictures.parquet"))
             out = folder / str(len(made))
-            options = {} if reads == "text" else {"size": size}
+            options = {"text": {}, "parallel": {"second": "second"}}.get(reads, {"size": size})
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)
         return made[key]
