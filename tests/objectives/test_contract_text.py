@@ -35,6 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
     "t5-deshuffle": {"kind": "denoise", "noise": "shuffle", "ask": "full"},
     "t5-mask": {"kind": "denoise", "noise": "each", "show": "mask", "ask": "full"},
     "t5-replace": {"kind": "denoise", "noise": "each"},
+    "bart": {"kind": "reconstruct"},
+    "mass": {"kind": "mass"},
     "t5-drop": {"kind": "denoise", "noise": "each", "show": "drop", "ask": "noise"},
 }
 each_case = pytest.mark.parametrize("case", CASES)
@@ -46,9 +48,10 @@ def build_case(lab, case, **changes):
     settings = {**CASES[case], **changes}
     kind = settings.pop("kind")
     slots: dict[str, Any] = {"embedding": {"kind": "tokens", "types": {"segments": 6}}, "pool": "first"}
-    name = {"plm": "two_stream", "denoise": "encoder_decoder"}.get(kind, "transformer")
-    slots = {} if name == "two_stream" else T5_SLOTS if name == "encoder_decoder" else slots
-    if name == "transformer":
+    decodes = dict.fromkeys(("denoise", "reconstruct", "mass"), "encoder_decoder")
+    name = {"plm": "two_stream", **decodes}.get(kind, "transformer")
+    slots = {} if name == "two_stream" else T5_SLOTS if kind == "denoise" else slots if name == "transformer" else {}
+    if name == "transformer" or kind == "mass":
         slots["positions"] = {"kind": "learned", "max": 64}
     backbone = lab.backbone(name, **slots)
     return backbone, lab.objective(kind, backbone, **settings)

@@ -59,6 +59,17 @@ T5 = {
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 10,
 }
+STACKS = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "vocab_size": 31,
+}
+MARIAN = {"pad_token_id": 30, "eos_token_id": 0, "decoder_start_token_id": 30, "forced_eos_token_id": 0}
 ENDS = {"bos_token_id": 0, "eos_token_id": 0}
 GPT2 = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31, **ENDS}
 OPENAI_GPT = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31}
@@ -95,6 +106,14 @@ MODELS = {
         "T5Config",
         {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     ),
+    "bart": ("BartForConditionalGeneration", "BartConfig", {**STACKS, "max_position_embeddings": 20}),
+    "bart, bare": ("BartModel", "BartConfig", {**STACKS, "scale_embedding": True}),
+    "pegasus": ("PegasusForConditionalGeneration", "PegasusConfig", {**STACKS, "scale_embedding": True}),
+    "marian": (
+        "MarianMTModel",
+        "MarianConfig",
+        {**STACKS, **MARIAN, "scale_embedding": True, "activation_function": "relu"},
+    ),
     "vit": ("ViTForImageClassification", "ViTConfig", {**VIT, "num_labels": 3}),
     "vit, bare": ("ViTModel", "ViTConfig", VIT),
     "clip": ("CLIPModel", "CLIPConfig", CLIP),
@@ -112,9 +131,10 @@ def make(name, folder):
     torch.manual_seed(len(name))
     model_class, config_class, settings = (MODELS | DOUBLE)[name]
     model = getattr(transformers, model_class)(getattr(transformers, config_class)(**settings)).eval()
+    fixed = {key for key, p in model.named_parameters() if not p.requires_grad}  # waves of positions
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and key not in fixed:
                 tensor.add_(0.1 * torch.rand_like(tensor) if "var" in key else 0.1 * torch.randn_like(tensor))
     model.save_pretrained(folder)
     return model

@@ -52,6 +52,8 @@ def raw(tmp_path_factory):
     (folder / "vectors").mkdir()
     (folder / "vectors" / "entities.txt").write_text("".join(f"{n}\n" for n in nouns))
     save_file({"backbone.embed.weight": rng.standard_normal((8, 100))}, folder / "vectors" / "model.safetensors")
+    pairs = [{"text": (said := sentence(rng)), "second": " ".join(said.split()[::-1])} for _ in range(300)]
+    (folder / "parallel.jsonl").write_text("".join(json.dumps(t) + "\n" for t in pairs))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -86,13 +88,13 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            file = raw / {"text": "text.jsonl", "triples": "triples.tsv", "fields": "papers.jsonl"}.get(
-                reads, "pictures.parquet"
-            )
+            files = {"text": "text.jsonl", "triples": "triples.tsv", "fields": "papers.jsonl", "parallel": "parallel.jsonl"}
+            file = raw / files.get(reads, "pictures.parquet")
             out = folder / str(len(made))
             listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}
             options = {"size": size} if reads not in LISTS else listed if config is not None else {}
             options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
+            options = {"second": "second"} if reads == "parallel" else options
             if reads == "triples" and config is not None:  # described in the words of the text
                 config = load_tokenizer(store("text", tokenizer, size).path)
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)

@@ -71,7 +71,7 @@ class EncoderDecoder(nn.Module, Part):
         """Which encoder states each decoder token may see: b 1 u s."""
         docs = (batch["decoder_doc"], batch["doc"]) if "decoder_doc" in batch else None
         u = batch["decoder_ids"].shape[1] if docs is not None else 1
-        rule = cross(batch["valid"] if "valid" in batch else None, docs=docs)
+        rule = cross(batch.get("readable", batch.get("valid")), docs=docs)
         return see(rule, len(states), u, states.shape[1], device=states.device).mask
 
     def _decode(self, batch: Batch, states: Tensor, mask: Tensor | None, keep: Keep, cache: Cache | None) -> Tensor:
@@ -79,4 +79,5 @@ class EncoderDecoder(nn.Module, Part):
         rule = both(causal, document(batch["decoder_doc"])) if "decoder_doc" in batch else causal
         start = 0 if cache is None else cache.length
         seen = see(rule, *ids.shape, device=ids.device, start=start)
-        return self.decoder.run(Batch(ids=ids), seen, keep, cache, Across(mask=mask, keep=keep, source=states))
+        shown = Batch(ids=ids).but(positions=batch.get("decoder_positions"))
+        return self.decoder.run(shown, seen, keep, cache, Across(mask=mask, keep=keep, source=states))

@@ -6,7 +6,7 @@ Sources: arXiv:1706.03762; text-to-text: T5, arXiv:1910.10683 §2.4. Not here: m
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -39,6 +39,7 @@ class Seq2Seq(Objective):
             raise RecipeError(f"objective {self.losses[0]}: start: the tokenizer has no {config.start!r} token"
                               f" (it has {', '.join(facts.special)})")  # fmt: skip
         self.start = facts.special[config.start]
+        self.end = facts.special.get("eos", facts.special.get("sep", facts.pad))
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         target, valid = batch.target_ids, batch.get("target_valid", True)
@@ -58,6 +59,10 @@ class Seq2Seq(Objective):
         smoothing = self.config.smoothing if self.training else 0.0
         return {self.losses[0]: chunked_cross_entropy(states.flatten(0, 1), labels, self.head, smoothing=smoothing)}
 
+    def scores(self, out: Output, batch: Batch) -> Tensor:
+        """A score for each token of the vocabulary at each place of the decoder: b u v (to write with)."""
+        return self.head(out.states)
+
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         states: Tensor = out.states  # type: ignore[assignment]
         right = count_right(states.flatten(0, 1), batch.decoder_labels.flatten(), self.head)
@@ -66,3 +71,21 @@ class Seq2Seq(Objective):
     def baselines(self, facts: Facts) -> dict[str, float]:
         known = entropy(facts.counts)
         return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+
+
+class Body(NamedTuple):
+    """The ordinary tokens of rows: ids b t, of which the first n are real; begin: the token that stood in front."""
+
+    ids: np.ndarray
+    n: np.ndarray
+    begin: int | None
+
+
+def body_of(batch: Batch, facts: Facts) -> Body:
+    """Rows without padding, without an end token of their own and without the token that frames them in front."""
+    ids, cls = batch.ids, facts.special.get("cls")
+    n = batch.valid.sum(axis=1) if "valid" in batch else np.full(len(ids), ids.shape[1])
+    last = ids[np.arange(len(ids)), np.maximum(n - 1, 0)]
+    n = n - np.isin(last, [facts.special[role] for role in ("eos", "sep") if role in facts.special])
+    framed = cls is not None and bool((ids[:, 0] == cls).all())
+    return Body(ids[:, framed:], n - framed, cls if framed else None)

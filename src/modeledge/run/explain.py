@@ -15,7 +15,7 @@ from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.model import Model, parameter_count
 
-_SPECIAL = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+_SPECIAL = ("pad", "unk", "cls", "sep", "mask", "bos", "eos", "mask_sent")
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Unigram language model pieces, the space written as U+2581.
 
 Source: Kudo, arXiv:1804.10959 (SentencePiece); special tokens as in the released vocabularies of ALBERT (30,000), XLNet
-(32,000) and T5 (32,000 and 100 sentinels)."""
+(32,000) and T5 (32,000 and 100 sentinels) and in the first rows of PEGASUS's (96,103, a mask for sentences)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Unigram(Tokenizer):
         """family: whose special tokens, and in which order. T5 also wants `sentinels: 100`."""
 
         vocab: int = 32_000
-        family: Literal["albert", "xlnet", "t5"] = "albert"
+        family: Literal["albert", "xlnet", "t5", "pegasus"] = "albert"
 
     def layout(self) -> Layout:
         if self.config.family == "xlnet":
@@ -39,6 +39,10 @@ class Unigram(Tokenizer):
             front = ("<pad>", "</s>", "<unk>", "<mask>")
             roles = {r: f"<{r}>" for r in ("pad", "unk", "mask")} | {"eos": "</s>", "sep": "</s>"}
             return Layout(front, (), roles, "$A </s>", "$A </s> $B </s>")
+        if self.config.family == "pegasus":
+            front = ("<pad>", "</s>", "<mask_1>", "<mask_2>", "<unk>")
+            roles = {"pad": "<pad>", "unk": "<unk>", "mask_sent": "<mask_1>", "mask": "<mask_2>"}
+            return Layout(front, (), roles | {"eos": "</s>", "sep": "</s>"}, "$A </s>", "$A </s> $B </s>")
         front = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
         roles = {"pad": "<pad>", "unk": "<unk>", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
         roles |= {"bos": "[CLS]", "eos": "[SEP]"}

@@ -83,6 +83,14 @@ def test_rows_without_padding_have_no_valid_field(corpus):
     assert "valid" not in batch and "doc" not in batch
 
 
+@pytest.mark.parametrize("length", [6, 10, 33])
+def test_rows_of_one_document_tell_where_its_sentences_begin(corpus, length):
+    made = corpus()
+    batch = all_rows(made.source("doc_sentences", length=length))
+    first = {sentence[0] for document in made.documents for sentence in document}
+    assert np.array_equal(batch.sentence_starts, np.isin(batch.ids, sorted(first)))
+
+
 def test_a_document_row_is_its_first_tokens(corpus):
     made = corpus()
     batch = all_rows(made.source("document", length=9))

@@ -5,10 +5,22 @@ padded, so that a batch has fewer tokens than its size says."""
 
 from __future__ import annotations
 
+import numpy as np
+from jaxtyping import Int
+
+from modeledge.core import Batch
 from modeledge.data.sources.full_sentences import FullSentences
 
 
 class DocSentences(FullSentences):
-    """[cls] sentences of one document [sep]."""
+    """[cls] sentences of one document [sep], and `sentence_starts` (of the ordinary tokens)."""
 
     crosses = False
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+        batch = super().cut(index, rng)
+        begins = self.begins[index] - self.stream.document(self.begins[index])  # places among the stored tokens
+        address = begins[:, None] + np.arange(batch.ids.shape[1]) - self.frame.head
+        known = np.append(np.asarray(self.store["sentences"]), np.iinfo(np.int64).max)
+        starts = known[np.searchsorted(known, address)] == address
+        return batch.but(sentence_starts=starts & ~batch.special)

@@ -22,20 +22,23 @@ def pack(
     keep: Bool[np.ndarray, "b t"],
     *,
     pad: int,
+    begin: int | None = None,
     end: int | None = None,
     multiple: int = 1,
 ) -> Packed:
-    """The kept tokens of each row in order, then `end` (once, if given), then `pad`.
+    """`begin` (if given), the kept tokens of each row in order, then `end` (once, if given), then `pad`.
 
     The width is the longest row's, rounded up to a multiple of `multiple`."""
-    b = len(tokens)
-    counts = keep.sum(axis=1)
+    b, head = len(tokens), int(begin is not None)
+    counts = head + keep.sum(axis=1)
     lengths = counts + (end is not None)
     width = -(-max(int(lengths.max(initial=0)), 1) // multiple) * multiple
     ids = np.full((b, width), pad, tokens.dtype)
     row, column = np.nonzero(keep)
     place = (np.cumsum(keep, axis=1) - 1)[row, column]
-    ids[row, place] = tokens[row, column]
+    ids[row, head + place] = tokens[row, column]
+    if begin is not None:
+        ids[:, 0] = begin
     if end is not None:
         ids[np.arange(b), counts] = end
     return Packed(ids, np.arange(width) < lengths[:, None])
