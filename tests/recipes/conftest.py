@@ -25,12 +25,14 @@ def sentence(rng: np.random.Generator) -> str:
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory):
-    """Text, pictures with labels, and pairs, as files."""
+    """Text, parallel text, pictures with labels, and pairs, as files."""
     from PIL import Image
 
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
+    pairs = [(s, " ".join(reversed(s.split()))) for s in (sentence(rng) for _ in range(300))]
+    (folder / "parallel.jsonl").write_text("".join(json.dumps({"text": s, "other": o}) + "\n" for s, o in pairs))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -58,16 +60,19 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            file = raw / ("text.jsonl" if reads == "text" else "pictures.parquet")
+            file = raw / {"text": "text.jsonl", "parallel": "parallel.jsonl"}.get(reads, "pictures.parquet")
             out = folder / str(len(made))
-            options = {} if reads == "text" else {"size": size}
+            options = {"text": {}, "parallel": {"second": "other"}}.get(reads, {"size": size})
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)
         return made[key]
 
     def for_recipe(recipe) -> dict[str, Store]:
         size = 64 if "pairs" in recipe.data else 32
-        return {n: store(find("data.sources", c.kind).reads, recipe.tokenizer, size) for n, c in recipe.data.items()}
+        reads = {n: find("data.sources", c.kind).reads for n, c in recipe.data.items()}
+        if "parallel" in reads.values():  # one tokenizer for all: plain text is then the first of the two
+            reads = dict.fromkeys(reads, "parallel")
+        return {n: store(kind, recipe.tokenizer, size) for n, kind in reads.items()}
 
     return for_recipe
 
