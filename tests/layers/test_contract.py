@@ -67,7 +67,9 @@ def test_a_part_keeps_its_shape_compiles_whole_and_can_be_saved(room, kind):
     part, run = case(room, kind)
     torch.manual_seed(1)
     out = run(part)
-    assert out.shape[0] == 2 and out.shape[-1] == 12 and out.isfinite().all()
+    assert (
+        out.shape[0] == 2 and out.shape[-1] == (part.width if room == "layers.pools" else 12) and out.isfinite().all()
+    )
     torch._dynamo.reset()
     again = torch.compile(lambda: run(part), backend="eager", fullgraph=True)()
     torch.testing.assert_close(again, out)

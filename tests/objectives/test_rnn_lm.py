@@ -93,6 +93,19 @@ def test_without_regularisers_it_is_the_plain_causal_language_model():
     torch.testing.assert_close(objective.score(model, batch), other.score(model, batch))
 
 
+@pytest.mark.parametrize("directions", ["both", "joined"])
+def test_a_backbone_that_reads_ahead_is_refused(directions):
+    facts = Facts(vocab=V, special={"pad": 0})
+    lstm, part = find("backbones", "lstm"), find("objectives", "rnn_lm")
+    shape = {"width": 6, "directions": directions, "skip": "none", "embedding": {"kind": "tokens"}}
+    with pytest.raises(RecipeError, match="directions: forward"):
+        part(
+            part.Config(kind="rnn_lm", head={"kind": "token", "decoder": "own"}),
+            facts,
+            lstm(lstm.Config(**shape), facts),
+        )
+
+
 def test_a_backbone_without_recurrence_is_refused():
     facts = Facts(vocab=V, special={"pad": 0})
     table = find("backbones", "table")

@@ -28,7 +28,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory):
-    """Text, pictures with labels, and pairs, as files."""
+    """Text, parallel text, pictures with labels, and pairs, as files."""
     from PIL import Image
 
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
@@ -103,7 +103,10 @@ def stores(raw, tmp_path_factory):
 
     def for_recipe(recipe) -> dict[str, Store]:
         size = 64 if "pairs" in recipe.data else 32
-        return {n: store(find("data.sources", c.kind).reads, recipe.tokenizer, size) for n, c in recipe.data.items()}
+        reads = {n: find("data.sources", c.kind).reads for n, c in recipe.data.items()}
+        if "parallel" in reads.values():  # one tokenizer for all: plain text is then the first of the two
+            reads = dict.fromkeys(reads, "parallel")
+        return {n: store(kind, recipe.tokenizer, size) for n, kind in reads.items()}
 
     return for_recipe
 

@@ -2,12 +2,12 @@
 
 Sources: ELMo, arXiv:1802.05365 §3.1 and its released training code (projection, bounds, each layer above the first
 adds its input); AWD-LSTM, arXiv:1708.02182 §2 and §4 (what is left out). The stacks share nothing but the embedding; a
-place's forward state knows nothing of what follows, its backward state nothing of what came before."""
+place's forward state knows nothing of what follows, its backward state nothing of what came before. Where the
+directions are joined (Schuster and Paliwal, 1997) each layer reads both of those below, and every state knows all."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -59,16 +59,18 @@ class LSTM(nn.Module, Part):
     ends with; the backward stack always begins anew: what it would go on from has not been read yet."""
 
     class Config(PartConfig):
-        """width: of one direction's states; inner: of the states below the last layer (default: the same); cell: of the
-        cells (default: as wide as the states, without a projection); directions: one stack or two; clip: bound on cells
+        """width: of one direction's states; inner: of the states below the last layer (default: the same); input:
+        of the embedded words (default: the same); cell: of the cells (default: as wide as the states, without a
+        projection); directions: one stack, two apart, or two of which each layer reads both below; clip: bound on cells
         and projections (0: none); skip: what layers above the first add to their output; dropout: on the input of every
         layer and on the last states, one rate for all or, with a mask a row, a rate for each place."""
 
         width: int = Field(512, ge=1)
         inner: int | None = Field(None, ge=1)
+        input: int | None = Field(None, ge=1)
         cell: int | None = Field(None, ge=1)
         layers: int = Field(2, ge=1)
-        directions: Literal["forward", "both"] = "both"
+        directions: Literal["forward", "both", "joined"] = "both"
         clip: float = Field(0.0, ge=0)
         skip: Literal["input", "none"] = "input"
         dropout: Annotated[float, Field(ge=0, lt=1)] | Variational = 0.0
@@ -76,9 +78,11 @@ class LSTM(nn.Module, Part):
 
     def __init__(self, config: Config, facts: Facts):
         super().__init__()
-        ways = 2 if config.directions == "both" else 1
+        ways = 1 if config.directions == "forward" else 2
+        self.joined = config.directions == "joined"
         self.config, self.width = config, config.width * ways
-        sizes = Sizes(width=config.width, heads=1, head_width=config.width, layers=config.layers, dropout=0.0)
+        embedded = config.input or config.width
+        sizes = Sizes(width=embedded, heads=1, head_width=embedded, layers=config.layers, dropout=0.0)
         self.embedding = build("layers.embeddings", config.embedding, facts, sizes)
         if self.embed is not None:
             nn.init.uniform_(
@@ -87,16 +91,16 @@ class LSTM(nn.Module, Part):
         none = find("layers.positions", "none")
         self.positions = none(none.Config(kind="none"), sizes)  # the order is told by reading
         outs = [config.inner or config.width] * (config.layers - 1) + [config.width]
-        if config.skip == "input" and len(set(outs)) > 1:
+        if config.skip == "input" and (len(set(outs)) > 1 or self.joined):
             raise RecipeError(
-                f"backbone.skip: input: layers {config.inner} and {config.width} wide cannot be added; use skip: none"
+                "backbone.skip: input: layers of different widths or joined directions cannot be added; use skip: none"
             )
         rates = config.dropout
         weights = rates.weights if isinstance(rates, Variational) else 0.0
         self.stacks = nn.ModuleList(
             nn.ModuleList(
                 Recurrence(width, cell=config.cell or out, out=out, clip=config.clip, drop=weights)
-                for width, out in pairwise([config.width, *outs])
+                for width, out in zip([embedded, *(o * (1 + self.joined) for o in outs)], outs, strict=False)
             )
             for _ in range(ways)
         )
@@ -117,9 +121,9 @@ class LSTM(nn.Module, Part):
         return max(layer.out + layer.cell for layer in self.stacks[0])  # type: ignore[union-attr, operator]
 
     @property
-    def one_way(self) -> OneWay:
-        """A direction by itself, for heads that serve both."""
-        return OneWay(self.config.width, self.embed)
+    def one_way(self) -> OneWay | None:
+        """A direction by itself, for heads that serve both; None where they are joined."""
+        return None if self.joined else OneWay(self.config.width, self.embed)
 
     def forward(
         self,
@@ -133,10 +137,14 @@ class LSTM(nn.Module, Part):
         """States of every place (b t width); zeros at padding. The directions say who sees whom, not `seen`."""
         x = self.embedding(batch, self.positions, self.embedding.places(batch, 0))
         valid = batch["valid"] if "valid" in batch else None
-        states, ends = self.read(self.stacks[0], x, memory)  # type: ignore[arg-type]
-        layers = [x, *states]
-        if len(self.stacks) == 2:
-            back = None if valid is None else mirror(valid)
+        back = None if valid is None else mirror(valid)
+        ends = None
+        if self.joined:
+            layers = self.read_joined(x, back)
+        else:
+            states, ends = self.read(self.stacks[0], x, memory)  # type: ignore[arg-type]
+            layers = [x, *states]
+        if len(self.stacks) == 2 and not self.joined:
             states, _ = self.read(self.stacks[1], turn(x, back), None)  # type: ignore[arg-type]
             behind = [x, *(turn(y, back) for y in states)]
             layers = [torch.cat(both, -1) for both in zip(layers, behind, strict=True)]
@@ -160,6 +168,15 @@ class LSTM(nn.Module, Part):
             states.append(x)
             ends.append(F.pad(torch.cat(end, -1), (0, self.memory_width - layer.out - layer.cell)))
         return states, ends
+
+    def read_joined(self, x: Float[Tensor, "b t d"], back: Int[Tensor, "b t"] | None) -> list[Tensor]:
+        """The input, once a direction, and the states after each layer, of which the forward half stands first."""
+        layers = [torch.cat([x, x], -1)]
+        for i, (ahead, behind) in enumerate(zip(*self.stacks, strict=True)):  # type: ignore[arg-type]
+            x = self.drops[i](x)
+            x = torch.cat([ahead(x)[0], turn(behind(turn(x, back))[0], back)], -1)
+            layers.append(x)
+        return layers
 
 
 def mirror(valid: Tensor) -> Int[Tensor, "b t"]:

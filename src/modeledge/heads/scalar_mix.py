@@ -31,7 +31,7 @@ class ScalarMix(nn.Module, Part):
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__()
-        self.config = config
+        self.config, self.width = config, backbone.width
         self.reads = ("embedding", *(f"blocks.{i}" for i in range(backbone.config.layers)))
         self.weights = nn.Parameter(torch.zeros(len(self.reads)))
         self.gamma = nn.Parameter(torch.ones(()))

@@ -19,10 +19,11 @@ from modeledge.layers.activations import ACTIVATIONS, Activation
 
 class TokenHead(nn.Module, Part):
     class Config(PartConfig):
-        """transform: a layer, a non-linearity and a norm first; norm: default the backbone's; decoder: the token table
-        itself or a matrix of its own; scale: divide the states by the root of their width."""
+        """transform: first a layer, a non-linearity and a norm (dense), or a layer alone (linear); norm: default the
+        backbone's; decoder: the token table itself or a matrix of its own; scale: divide the states by the root of
+        their width."""
 
-        transform: Literal["dense", "none"] = "dense"
+        transform: Literal["dense", "linear", "none"] = "dense"
         activation: Activation = "gelu"
         norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
         decoder: Literal["tied", "own"] = "tied"
@@ -43,10 +44,12 @@ class TokenHead(nn.Module, Part):
             self.dense: nn.Module | None = linear(width, embedded)
             self.activate = ACTIVATIONS[config.activation]
             self.norm = build("layers.norms", norm, embedded)
+        elif config.transform == "linear":
+            self.dense, self.activate, self.norm = linear(width, embedded), nn.Identity(), nn.Identity()
         elif embedded != width:
             raise RecipeError(
                 f"head.transform: none: the states are {width} wide and the token table {embedded}; "
-                "a tied decoder needs `transform: dense` here"
+                "a tied decoder needs `transform: dense` or `linear` here"
             )
         else:
             self.dense = None

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import IGNORE, Batch, Facts, Output, Part, PartConfig, Sum
+from modeledge.core import IGNORE, Batch, Config, Facts, Output, Part, PartConfig, Sum
 from modeledge.visibility import both, see
 from modeledge.visibility.document import document
 from modeledge.visibility.full import full
@@ -20,6 +21,13 @@ from modeledge.visibility.valid import valid
 Rule = Callable[..., Any]
 
 
+class Fade(Config):
+    """A weight that goes from `start` to `end` by the same factor each step (SiATL, arXiv:1902.10547 §3.2)."""
+
+    start: float = Field(gt=0)
+    end: float = Field(gt=0)
+
+
 class Objective(nn.Module, Part):
     """What one kind of training asks of a backbone.
 
@@ -27,12 +35,13 @@ class Objective(nn.Module, Part):
 
     class Config(PartConfig):
         """name: what it is called in losses and state (default: its kind); on: the source it reads (default: the
-        first); weight: its factor in a sum of objectives; share: take the head of the objective of that name."""
+        first); weight: its factor in a sum of objectives, fixed or fading over the run; share: take the head of the
+        objective of that name."""
 
         name: str | None = None
         on: str | None = None
         share: str | None = None
-        weight: float = 1.0
+        weight: float | Fade = 1.0
 
     losses: tuple[str, ...] = ()
     draws = False
@@ -65,7 +74,14 @@ class Objective(nn.Module, Part):
 
     def weights(self, step: int, total: int) -> dict[str, float]:
         """The factor of each loss at this step of `total`."""
-        return {name: self.config.weight for name in self.losses}
+        return dict.fromkeys(self.losses, self.weight(step, total))
+
+    def weight(self, step: int, total: int) -> float:
+        """The objective's own factor at this step of `total`."""
+        weight = self.config.weight
+        if not isinstance(weight, Fade):
+            return weight
+        return weight.start * (weight.end / weight.start) ** (step / max(total - 1, 1))
 
     def visible(self, batch: Batch) -> Rule:
         """Who sees whom. Default: every valid token of one's own document."""

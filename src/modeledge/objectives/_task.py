@@ -7,7 +7,7 @@ Sources: BERT, arXiv:1810.04805 §3.2; GPT (2018) §3.3; features of a frozen mo
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,12 @@ from modeledge.layers import Sizes
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.visibility.causal import causal
 from modeledge.visibility.full import full
+
+
+class Vector(NamedTuple):
+    """What a head needs to know of vectors that are not as wide as the backbone's states."""
+
+    width: int
 
 
 class Task(Objective):
@@ -38,12 +44,14 @@ class Task(Objective):
 
     def __init__(self, config: Any, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)
-        width = backbone.width
+        self.mix = build("heads", config.mix, facts, backbone) if config.mix else None
+        width = backbone.width if self.mix is None else self.mix.width
         sizes = Sizes(width=width, heads=1, head_width=width)
         self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
-        self.mix = build("heads", config.mix, facts, backbone) if config.mix else None
         outputs = self.outputs()
-        self.head = build("heads", config.head, facts, backbone, outputs=outputs) if config.head else None
+        width = width if self.pool is None else self.pool.width
+        read = backbone if width == backbone.width else Vector(width)
+        self.head = build("heads", config.head, facts, read, outputs=outputs) if config.head else None
         if config.train == "head":
             backbone.requires_grad_(False)
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import Batch, Facts, Output, Sum
+from modeledge.core import Batch, Facts, Output, RecipeError, Sum
 from modeledge.objectives._carry import Carry
 from modeledge.objectives.clm import CausalLM
 
@@ -32,11 +32,16 @@ class RecurrentLM(Carry, CausalLM):
         name = config.name or config.kind
         self.losses = (name, f"{name}.activation", f"{name}.change")
         super().__init__(config, facts, backbone)
+        if len(backbone.stacks) > 1:
+            raise RecipeError(
+                f"objective {name}: the backbone reads what is to be predicted\n  next: directions: forward"
+            )
         self.last = f"blocks.{backbone.config.layers - 1}"
 
     def weights(self, step: int, total: int) -> dict[str, float]:
         factors = (1.0, self.config.activation, self.config.change)
-        return {name: self.config.weight * factor for name, factor in zip(self.losses, factors, strict=True)}
+        own = self.weight(step, total)
+        return {name: own * factor for name, factor in zip(self.losses, factors, strict=True)}
 
     def counts(self, batch: Batch) -> dict[str, float]:
         valid = batch.valid if "valid" in batch else np.ones(batch.ids.shape, bool)

@@ -63,7 +63,7 @@ class ReplacedTokenDetection(Objective):
         return dict(zip(self.losses, (float(real), float((batch.labels != IGNORE).sum())), strict=False))
 
     def weights(self, step: int, total: int) -> dict[str, float]:
-        weight = self.config.weight
+        weight = self.weight(step, total)
         return dict(zip(self.losses, (weight * self.config.factor, weight), strict=False))
 
     def visible(self, batch: Batch) -> Rule:

@@ -27,7 +27,7 @@ HIDDEN = {"rtd": "gelu"}
 
 def is_causal(recipe: Recipe) -> bool:
     """Whether the model reads from left to right only."""
-    return all(o.kind in ("clm", "complete") or getattr(o, "sees", "") == "causal" for o in recipe.objectives)
+    return all(o.kind in ("clm", "complete", "rnn_lm") or getattr(o, "sees", "") == "causal" for o in recipe.objectives)
 
 
 def has_decoder(recipe: Recipe) -> bool:

@@ -179,6 +179,7 @@ class Setting:
         saved = self.loaded.tree.keys["objectives"][0]
         keys = {"kind": saved} if isinstance(saved, str) else dict(saved)
         keys |= {"weight": self.tuning.auxiliary, "on": SOURCE}
+        keys.pop("memory", None)  # rows of a table do not follow each other
         if self.keys["form"] == "text":  # the same rows, so the same pass of the backbone
             return [keys], {}
         second = {k: v for k, v in self.keys.items() if k in ("kind", "length", "text", "second")}
