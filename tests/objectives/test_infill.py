@@ -153,8 +153,8 @@ def test_names_of_unknown_length_are_filled_in_with_the_right_length(lab):
     def rows(n):
         made, cues = np.full((n, 16), special["pad"]), rng.integers(7, 15, n)
         for row, cue in zip(made, cues, strict=True):
-            front = rng.integers(47, 50, rng.integers(1, 5)).tolist()
-            text = [special["cls"], *front, cue, *names[cue], *rng.integers(47, 50, 3), special["sep"]]
+            front = rng.integers(48, 50, rng.integers(1, 5)).tolist()
+            text = [special["cls"], *front, cue, *names[cue], 47, *rng.integers(48, 50, 2), special["sep"]]
             row[: len(text)] = text
         return Batch(ids=made, valid=made != special["pad"]), cues
 
