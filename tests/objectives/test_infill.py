@@ -140,38 +140,3 @@ def test_a_tokenizer_without_a_start_and_an_end_for_spans_is_refused(lab):
     lab.facts = Facts(vocab=60, special=lab.facts.special, words=(7, 50))
     with pytest.raises(RecipeError, match="sentinels"):
         lab.objective("infill", lab.backbone(**TYPES))
-
-
-@pytest.mark.slow
-def test_names_of_unknown_length_are_filled_in_with_the_right_length(lab):
-    """A cue, then its name of one to four tokens, among noise: what is written ends where the name ends."""
-    names = {7 + c: list(range(15 + 4 * c, 16 + 4 * c + c % 4)) for c in range(8)}
-    backbone = lab.backbone(width=48, heads=4, join="pre", **TYPES).train()
-    objective = lab.objective("infill", backbone, rate=0.3, span=2.0)
-    special, rng = lab.facts.special, keyed("names")
-
-    def rows(n):
-        made, cues = np.full((n, 16), special["pad"]), rng.integers(7, 15, n)
-        for row, cue in zip(made, cues, strict=True):
-            front = rng.integers(47, 50, rng.integers(1, 5)).tolist()
-            text = [special["cls"], *front, cue, *names[cue], *rng.integers(47, 50, 3), special["sep"]]
-            row[: len(text)] = text
-        return Batch(ids=made, valid=made != special["pad"]), cues
-
-    optimizer = torch.optim.AdamW([*backbone.parameters()], lr=3e-3)
-    for step in range(1000):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - step / 1000)
-        batch = lab.ready(objective, rows(64)[0], step)
-        optimizer.zero_grad()
-        objective(backbone, batch)["infill"].mean().backward()
-        optimizer.step()
-    batch, cues = rows(100)
-    right = 0
-    for row, valid, cue in zip(batch.ids, batch.valid, cues, strict=True):
-        text = row[valid].tolist()
-        at = text.index(cue) + 1
-        asked = [*text[:at], special["mask"], *text[at + len(names[cue]) :]]
-        said = generate(backbone, objective, Batch(ids=torch.tensor([asked])), limit=6)[0].tolist()
-        right += said[: len(names[cue]) + 1] == [*names[cue], objective.end]
-    assert right > 70

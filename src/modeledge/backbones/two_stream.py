@@ -48,9 +48,10 @@ class Look(NamedTuple):
 class Layer(nn.Module):
     """Attention and feed-forward, each normalised after adding; run once a stream on the same keys."""
 
-    def __init__(self, config: Any, sizes: Sizes):
+    def __init__(self, config: Any, sizes: Sizes, *, segments: bool = True):
         super().__init__()
-        self.attention = RelativeAttention(sizes.width, sizes.heads, dropout=config.attention_dropout)
+        rate = config.attention_dropout
+        self.attention = RelativeAttention(sizes.width, sizes.heads, dropout=rate, segments=segments)
         self.ffn = build("layers.ffn", config.ffn, sizes)
         norm = partial(build, "layers.norms", config.norm, sizes.width)
         self.join_attention = build("layers.joins", config.join, norm, dropout=config.dropout)
@@ -102,18 +103,8 @@ class TwoStream(nn.Module, Part):
         self.blocks = nn.ModuleList(Layer(config, sizes) for _ in range(config.layers))
         self.dropout = nn.Dropout(config.dropout)
         self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
-        self._draw(config.std)
-
-    def _draw(self, std: float) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-            if isinstance(module, RelativeAttention):
-                for vectors in (module.content_bias, module.distance_bias, module.segment_bias, module.segments):
-                    nn.init.normal_(vectors, std=std)
-        nn.init.normal_(self.start, std=std)
+        draw(self, config.std)
+        nn.init.normal_(self.start, std=config.std)
 
     def forward(
         self,
@@ -133,7 +124,7 @@ class TwoStream(nn.Module, Part):
         past = 0 if memory is None else memory.shape[2]
         x = self.dropout(kept("embedding", self.embed(batch["ids"])))
         far = self.dropout(distances(self.width, t, past + t, clamp=self.config.clamp, like=x))
-        content = Look("", self._mask(seen, t, past, x.device), self._other(batch, past), None, t)
+        content = Look("", dense(seen, t, past, x.device), self._other(batch, past), None, t)
         asked = content
         if query is not None:
             row = torch.arange(b, device=x.device)[:, None]
@@ -153,15 +144,28 @@ class TwoStream(nn.Module, Part):
         return Output(states=x, query_states=g, pooled=pooled, kept=kept.found, memory=read)
 
     @staticmethod
-    def _mask(seen: Seen, t: int, past: int, device: torch.device) -> Tensor | None:
-        if not seen.causal:
-            return seen.mask
-        return torch.ones(t, past + t, dtype=torch.bool, device=device).tril(past)[None, None]
-
-    @staticmethod
     def _other(batch: Batch, past: int) -> Tensor | None:
         """Whether query and key are of different segments: b t s; memory counts as segment 0."""
         if "segments" not in batch:
             return None
         segments = batch["segments"]
         return segments[:, :, None] != nn.functional.pad(segments, (past, 0))[:, None]
+
+
+def draw(model: nn.Module, std: float) -> None:
+    """First weights: one standard deviation for matrices, tables and the vectors of attention; biases 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+        if isinstance(module, RelativeAttention):
+            for vectors in module.vectors():
+                nn.init.normal_(vectors, std=std)
+
+
+def dense(seen: Seen, t: int, past: int, device: torch.device) -> Tensor | None:
+    """The mask over memory and row, also where it was only a flag."""
+    if not seen.causal:
+        return seen.mask
+    return torch.ones(t, past + t, dtype=torch.bool, device=device).tril(past)[None, None]

@@ -4,12 +4,14 @@ What a step adds waits until the step was applied, so that a step that is refuse
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from modeledge.core import Batch, Facts, Sum
+from modeledge.objectives import Objective, Rule
 from modeledge.objectives._gather import gather
 
 
@@ -52,3 +54,69 @@ class Memory(nn.Module):
         for place, new in waiting:
             (everywhere, _), (states, _), (filled, _) = (gather(x) for x in (place, new.states, new.filled))
             self.states[everywhere], self.filled[everywhere] = states, filled
+
+
+class Remembering(Objective):
+    """An objective whose rows follow each other: what each layer read of a row is there to be seen by the next one.
+
+    Its Config has `memory`, how many tokens a row remembers; its source gives `fresh` and its view `place`."""
+
+    def __init__(self, config: Any, facts: Facts, backbone: Any):
+        super().__init__(config, facts, backbone)
+        self.memory: Memory | None = None
+        self.held_out: Memory | None = None
+        self.sizes = (backbone.config.layers, config.memory, backbone.width)
+
+    def prepare(self, rows: int) -> None:
+        if self.config.memory:
+            layers, length, width = self.sizes
+            self.memory = Memory(rows, layers, length, width, saved=True)
+            self.held_out = Memory(rows, layers, length, width, saved=False)
+
+    def kept(self, batch: Batch) -> int:
+        """How many tokens of a row, from its first, later rows may remember. Default: all."""
+        return batch.ids.shape[1]
+
+    def _store(self) -> Memory | None:
+        return self.memory if self.training else self.held_out
+
+    def _before(self, batch: Batch) -> Remembered | None:
+        store = self._store()
+        return None if store is None else store.read(batch.place, batch.fresh)
+
+    def forward(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:
+        store = self._store()
+        if store is not None and not self.training:
+            store.settle()  # held-out rows follow each other without steps
+        out = self.run(backbone, batch)
+        if store is not None:
+            self._remember(store, out.memory, batch)  # type: ignore[arg-type]
+        return self.loss(out, batch)
+
+    def _remember(self, store: Memory, read: list[Tensor], batch: Batch) -> None:
+        kept = self.kept(batch)
+        new = torch.stack([x[:, :kept].detach() for x in read], dim=1)
+        since = torch.full_like(batch.place, kept)
+        if "doc" in batch:  # only what belongs to the document that goes on
+            doc, ended = batch.doc[:, :kept], batch.special[:, kept - 1]
+            since = (doc == doc[:, -1:]).sum(dim=1) * ~ended
+        store.note(batch.place, store.read(batch.place, batch.fresh), new, since)
+
+    def after_step(self, step: int) -> None:
+        if self.memory is not None:
+            self.memory.settle()
+
+
+def remembers(batch: Batch, before: Remembered, past: int, *, at: Tensor | None = None) -> Rule:
+    """Of `past` remembered places those that count, in packed rows only for the document that goes on; all of the row.
+
+    at: places of the queries, if they are not 0, 1, ..."""
+    first = past - before.filled
+
+    def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        counts = k >= first[b]
+        if "doc" in batch:
+            counts = counts & (batch.doc[b, q if at is None else at[b, q]] == 0)
+        return (k >= past) | counts
+
+    return allowed

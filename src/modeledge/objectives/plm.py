@@ -18,7 +18,7 @@ from modeledge.backbones.two_stream import Query
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, entropy, own_document
-from modeledge.objectives._memory import Memory, Remembered
+from modeledge.objectives._memory import Remembering, remembers
 from modeledge.views.arrange.append import append_pair
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.mask import budget
@@ -28,7 +28,7 @@ from modeledge.visibility.memory import after_memory
 from modeledge.visibility.permutation import content, query
 
 
-class PermutationLM(Objective):
+class PermutationLM(Remembering):
     """Needs a two-stream backbone."""
 
     class Config(Objective.Config):
@@ -53,15 +53,6 @@ class PermutationLM(Objective):
             raise RecipeError(f"objective {self.losses[0]}: layout: pair needs a `reuse` below 1 to make room")
         self.head = build("heads", config.head, facts, backbone)
         self.is_special = facts.is_special()
-        self.memory: Memory | None = None
-        self.held_out: Memory | None = None
-        self.sizes = (backbone.config.layers, config.memory, backbone.width)
-
-    def prepare(self, rows: int) -> None:
-        if self.config.memory:
-            layers, length, width = self.sizes
-            self.memory = Memory(rows, layers, length, width, saved=True)
-            self.held_out = Memory(rows, layers, length, width, saved=False)
 
     # ---- the view ----
 
@@ -130,37 +121,6 @@ class PermutationLM(Objective):
         asked = Query(at, see(looks, b, at.shape[1], t, device=device))
         return backbone(batch, see(seen, b, batch.ids.shape[1], t, device=device), query=asked, **options)
 
-    # ---- memory ----
-
-    def _store(self) -> Memory | None:
-        return self.memory if self.training else self.held_out
-
-    def _before(self, batch: Batch) -> Remembered | None:
-        store = self._store()
-        return None if store is None else store.read(batch.place, batch.fresh)
-
-    def forward(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:
-        store = self._store()
-        if store is not None and not self.training:
-            store.settle()  # held-out rows follow each other without steps
-        out = self.run(backbone, batch)
-        if store is not None:
-            self._remember(store, out, batch)
-        return self.loss(out, batch)
-
-    def _remember(self, store: Memory, out: Output, batch: Batch) -> None:
-        kept = self.kept(batch)
-        new = torch.stack([x[:, :kept].detach() for x in out.memory], dim=1)  # type: ignore[union-attr]
-        since = torch.full_like(batch.place, kept)
-        if "doc" in batch:  # only what belongs to the document that goes on
-            doc, ended = batch.doc[:, :kept], batch.special[:, kept - 1]
-            since = (doc == doc[:, -1:]).sum(dim=1) * ~ended
-        store.note(batch.place, store.read(batch.place, batch.fresh), new, since)
-
-    def after_step(self, step: int) -> None:
-        if self.memory is not None:
-            self.memory.settle()
-
     # ---- loss ----
 
     def scores(self, out: Output) -> Tensor:
@@ -184,18 +144,3 @@ def gather_places(predicted: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, n
     places = pack(np.broadcast_to(np.arange(ids.shape[1]), ids.shape), predicted, pad=0, multiple=8)
     tokens = np.take_along_axis(ids, places.ids, axis=1)
     return places.ids, np.where(places.valid, tokens, np.int64(IGNORE))
-
-
-def remembers(batch: Batch, before: Remembered, past: int, *, at: Tensor | None = None) -> Rule:
-    """Of `past` remembered places those that count, in packed rows only for the document that goes on; all of the row.
-
-    at: places of the queries, if they are not 0, 1, ..."""
-    first = past - before.filled
-
-    def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        counts = k >= first[b]
-        if "doc" in batch:
-            counts = counts & (batch.doc[b, q if at is None else at[b, q]] == 0)
-        return (k >= past) | counts
-
-    return allowed

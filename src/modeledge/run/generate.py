@@ -59,7 +59,7 @@ def generate(
 
 def reader_of(backbone: nn.Module, objective: Objective, batch: Batch, *, limit: int) -> Reader:
     """How this objective's model reads what it has written. Raises InputError if it cannot write."""
-    if isinstance(objective, CausalLM):
+    if isinstance(objective, CausalLM) and hasattr(backbone, "new_cache"):
         check_room(backbone, batch.ids.shape[1] + limit)
         return Continuing(backbone, objective.head, padded_in_front(batch))
     if isinstance(objective, Seq2Seq):

@@ -41,17 +41,21 @@ def shift(scores: Float[Tensor, "b h t p"], s: int) -> Float[Tensor, "b h t s"]:
 
 
 class RelativeAttention(nn.Module):
-    """No biases in the projections; `u`, `v` and `w` are learned vectors a head."""
+    """No biases in the projections; `u`, `v` and `w` are learned vectors a head (w and S only with `segments`)."""
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, segments: bool = True):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.to_q, self.to_k, self.to_v, self.to_r, self.to_o = (nn.Linear(width, width, bias=False) for _ in range(5))
         head = width // heads
-        self.content_bias, self.distance_bias, self.segment_bias = (
-            nn.Parameter(torch.empty(heads, head)) for _ in range(3)
-        )
-        self.segments = nn.Parameter(torch.empty(2, heads, head))
+        self.content_bias, self.distance_bias = (nn.Parameter(torch.empty(heads, head)) for _ in range(2))
+        self.segment_bias = nn.Parameter(torch.empty(heads, head)) if segments else None
+        self.segments = nn.Parameter(torch.empty(2, heads, head)) if segments else None
+
+    def vectors(self) -> list[nn.Parameter]:
+        """u, v and what there is for segments, in this order."""
+        found = (self.content_bias, self.distance_bias, self.segment_bias, self.segments)
+        return [x for x in found if x is not None]
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)  # ... s d -> ... h s dh
@@ -85,6 +89,7 @@ class RelativeAttention(nn.Module):
             by_distance = by_distance.gather(-1, column.expand(-1, self.heads, -1, -1))
         scores = (q + self.content_bias[:, None]) @ keys.k.transpose(-1, -2) + by_distance
         if other is not None:
+            assert self.segment_bias is not None and self.segments is not None
             same, differs = ((q + self.segment_bias[:, None]) @ self.segments.permute(1, 2, 0)).unbind(-1)
             scores = scores + torch.where(other[:, None], differs[..., None], same[..., None])
         scores = scores * scale

@@ -41,7 +41,7 @@ def short_spans(
     order = np.argsort(np.where(size > 0, rng.random((b, most)), 2.0), axis=1)  # the one that was cut may lie anywhere
     size = np.take_along_axis(size, order, axis=1)
     spans = (size > 0).sum(axis=1)
-    # rest tokens and spans in a line, each span but the last with one token behind it: every such line is equally likely
+    # the rest and the spans in a line, a token behind each span but the last: every such line is equally likely
     slots = n - wanted + 1
     bars = choose_exactly(np.arange(max(int(slots.max(initial=1)), 1)) < slots[:, None], spans, rng)
     at = np.argsort(~bars, axis=1, kind="stable")
