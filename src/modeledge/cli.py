@@ -308,7 +308,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A model folder.")],
     data: Annotated[Path, typer.Option(help="A table with labels, or a store.")],
     task: Annotated[
-        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links.")
+        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links, names.")
     ] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,

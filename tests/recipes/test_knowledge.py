@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from modeledge.core import find
 from modeledge.data.prepare import prepare
 from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.predict import evaluate_model, predict
@@ -55,3 +56,28 @@ def test_a_graph_answers_what_no_text_said_and_another_graph_answers_otherwise(t
     rows = predict(tmp_path / "right", tmp_path / "q.valid.jsonl", columns={"graph": str(tmp_path / "turned.tsv")})
     names = [row["text"].split()[-2] for row in asked[-60:]]
     assert np.mean([r["label"] == turned[name] for r, name in zip(rows, names, strict=True)]) > 0.9
+
+
+@pytest.mark.slow
+def test_a_field_that_was_taken_out_is_found_again_better_with_types_than_without(tmp_path):
+    rng = np.random.default_rng(0)
+    towns = ["berlin", "lima", "oslo", "cairo", "delhi", "paris", "quito", "tunis", "dakar", "seoul"]
+    rows = []
+    for _ in range(1500):  # a company's seat and its plant are towns that its trade decides
+        trade = int(rng.integers(10))
+        rows.append({"seat": towns[trade], "plant": towns[(trade + 3) % 10], "trade": f"trade {trade}"})
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(r | {"id": str(i)}) + "\n" for i, r in enumerate(rows)))
+    fields = ["seat", "plant", "trade", "id"]  # the number makes records differ, so that a share is held out
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=150)
+    prepare(
+        tmp_path / "r.jsonl", out=tmp_path / "s", kind="fields", fields=fields, tokenizer=config, valid_fraction=0.1
+    )
+    sets = ["backbone.width=64", "backbone.ffn.width=128", "data.text.length=32", "loop.steps=400", "loop.batch=32"]
+    sets += ["loop.precision=fp32", "optim.lr=2e-3", "objectives=[{kind: mlm, rate: 0.3, select: words}]"]
+    found = {}
+    for name, more in (("typed", []), ("plain", ["backbone.embedding.types.types=null"])):
+        pretrain(
+            "oag_bert", data=[str(tmp_path / "s")], out=tmp_path / name, size="tiny", sets=[*sets, *more], quiet=True
+        )
+        found[name] = evaluate_model(tmp_path / name, str(tmp_path / "s"), task="names", device="cpu")
+    assert found["typed"]["accuracy"] > found["plain"]["accuracy"] + 0.1 > found["plain"]["chance"] + 0.2, found

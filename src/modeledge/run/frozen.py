@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from modeledge.analysis.links import link_prediction, link_ranks
+from modeledge.analysis.names import ask, naming, score_names
 from modeledge.analysis.probe import linear_probe, nearest_neighbours
 from modeledge.analysis.retrieval import retrieval_of_pairs
 from modeledge.analysis.zero_shot import class_vectors, text_embedder, zero_shot
@@ -32,6 +33,8 @@ from modeledge.run.tasks import known_columns
 
 ROWS = 128
 """Pictures in one forward pass."""
+OTHERS = 9
+"""Wrong names beside the right one."""
 
 
 @dataclass
@@ -199,6 +202,40 @@ def links(asked: Asked) -> dict[str, float]:
     return link_prediction(ranks)
 
 
+@torch.no_grad()
+def names(asked: Asked) -> dict[str, float]:
+    """A name taken out of each held-out record, found again among nine others of its type."""
+    loaded, model = asked.loaded, asked.loaded.model.to(asked.device).eval()
+    config = next(iter(loaded.recipe.data.values()))
+    known: Any = next((o for _, o in model.each() if o.config.kind == "mlm"), None)
+    if known is None or config.kind != "typed_entities":
+        raise InputError(f"{loaded.path}: not a model of typed entities\n  next: one from a recipe like oag_bert")
+    source = build("data.sources", config, held_out(open_data(asked.data)), loaded.facts, "train")
+    records, longest = [source.entities(i) for i in range(len(source))], source.config.longest
+    pool: dict[int, list[np.ndarray]] = {}
+    for kind, ids in dict.fromkeys((k, tuple(v)) for r in records for k, v in r if len(v) <= longest):
+        pool.setdefault(kind, []).append(np.array(ids))
+
+    def score(batch: Batch) -> Tensor:
+        ready = known.finish(batch).tensors(asked.device)
+        return known.scores(known.run(model.backbone, ready), ready)
+
+    ranks, room = [], source.config.length - 2 - longest
+    for number, record in enumerate(records):
+        places = [n for n, (k, ids) in enumerate(record) if len(ids) <= longest and len(pool[k]) > OTHERS]
+        if not places or len(record) < 2 or sum(len(ids) for _, ids in record) > room:
+            continue
+        rng = keyed("names", number)
+        kind, right = record[place := int(rng.choice(places))]
+        others = [n for n in pool[kind] if tuple(n) != tuple(right)]
+        drawn = [others[i] for i in rng.permutation(len(others))[:OTHERS]]
+        found = score_names(score, ask(record, place, [right, *drawn], loaded.facts))
+        ranks.append(1 + int((found[1:] >= found[0]).sum()))
+    if not ranks:
+        raise InputError(f"{asked.data}: no record with a name among at least {OTHERS + 1} of its type")
+    return naming(ranks, OTHERS + 1)
+
+
 LOOKS: dict[str, Callable[[Asked], dict[str, float]]] = {
     "probe": probe,
     "knn": knn,
@@ -206,6 +243,7 @@ LOOKS: dict[str, Callable[[Asked], dict[str, float]]] = {
     "retrieval": captions,
     "loss": losses,
     "links": links,
+    "names": names,
 }
 
 

@@ -59,7 +59,7 @@ def evaluate_model(
 
     task: none for the task a fine-tuned model was taught; else probe, knn (fitted on the training rows beside the
     held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
-    triples) or loss (the model's own).
+    triples), names (an entity taken out of its record) or loss (the model's own).
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     if task is not None:

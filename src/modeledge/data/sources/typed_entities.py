@@ -78,6 +78,12 @@ class TypedEntities(Source):
         batch["positions"] = laid(inner, 0, np.int32)
         return batch if valid.all() else batch.but(valid=valid)
 
+    def entities(self, record: int) -> list[tuple[int, np.ndarray]]:
+        """The entities of a record as the store has them: type (from 1) and ids."""
+        parts = [slice(self.begins[i], self.ends[i]) for i in range(self.first[record], self.first[record + 1])]
+        tokens, types = self.store["tokens"], self.store["types"]
+        return [(int(types[part.start]) + 1, np.asarray(tokens[part], np.int64)) for part in parts]
+
 
 def _count(sizes: np.ndarray) -> np.ndarray:
     """0 ... sizes[0] - 1, 0 ... sizes[1] - 1, and so on."""
