@@ -64,7 +64,7 @@ class VariedStreams(Source):
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         segment, stream = np.divmod(index, self.config.streams)
         sizes = self.sizes[segment]
-        ids, _, special, words = self.stream.cut(stream * self.room + self.begins[segment], int(sizes.max()))
+        ids, _, special, words, _ = self.stream.cut(stream * self.room + self.begins[segment], int(sizes.max()))
         valid = np.arange(ids.shape[1]) < sizes[:, None]
         batch = Batch(ids=np.where(valid, ids, np.int32(self.facts.pad)), special=special | ~valid)
         batch = batch.but(word_starts=None if words is None else words | ~valid, fresh=segment == 0)
