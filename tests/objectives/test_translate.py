@@ -102,14 +102,16 @@ def test_an_encoder_trained_with_facts_is_exported_as_the_roberta_it_is(lab):
     from modeledge.interop import to_hf
 
     slots = {"embedding": {"kind": "tokens", "types": {"segments": 1}, "norm": {"kind": "layer", "eps": 1e-5}},
-             "positions": {"kind": "learned", "max": 40, "offset": 1}, "norm": {"kind": "layer", "eps": 1e-5}}  # fmt: skip
+             "positions": {"kind": "learned", "max": 40, "offset": 1},
+             "norm": {"kind": "layer", "eps": 1e-5}}  # fmt: skip
     lab.facts.relations = 3
     backbone = lab.backbone(**slots)
     mlm = lab.objective("mlm", backbone)
     translate = {"kind": "translate", "space": "free", "loss": "logistic", "pool": {"kind": "cls"}}
     state = {f"backbone.{n}": t for n, t in backbone.state_dict().items()}
     state |= {f"objectives.mlm.{n}": t for n, t in mlm.state_dict().items()}
-    state |= {f"objectives.translate.{n}": t for n, t in lab.objective(**translate, backbone=backbone).state_dict().items()}
+    facts = lab.objective(**translate, backbone=backbone)
+    state |= {f"objectives.translate.{n}": t for n, t in facts.state_dict().items()}
     tree = {"backbone": backbone.config.model_dump(), "objectives": [{"kind": "mlm"}, translate]}
     facts = {"vocab": 60, "special": lab.facts.special}
     config, tensors = to_hf(tree, state, facts)

@@ -215,9 +215,10 @@ def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summ
     summary.valid_rows, summary.valid_tokens = (valid.rows, valid.tokens) if valid else (0, 0)
 
 
-def _gazetteers(plan: Plan, tokenizer: Any, writer: StoreWriter) -> tuple[dict[str, Gazetteer], dict[str, int]]:
+def _gazetteers(plan: Plan, tokenizer: Any, writer: StoreWriter) -> tuple[dict[str, Any], dict[str, int]]:
     """What is to be marked in text; how many entities there are, whose names (and vectors) go into the store."""
-    marked, told = {}, {}
+    marked: dict[str, Any] = {}
+    told: dict[str, int] = {}
     if plan.entities is not None:
         forms, numbers, names = read_entities(Path(plan.entities))
         marked["entities"] = Gazetteer(forms, numbers, tokenizer)

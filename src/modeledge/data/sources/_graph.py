@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 from modeledge.core import DataError
 from modeledge.data.store import Store
 
+Numbers = np.ndarray | int
 _ROUNDS = 8
 
 
@@ -36,11 +37,11 @@ class Graph:
         known = np.concatenate([np.asarray(p, np.int64) for p in parts])
         self.keys = np.unique(self.key(known[:, 0], known[:, 1], known[:, 2]))
 
-    def key(self, head: np.ndarray, relation: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    def key(self, head: Numbers, relation: Numbers, tail: Numbers) -> np.ndarray:
         """One number for a triple."""
         return (np.asarray(relation, np.int64) * self.entities + head) * self.entities + tail
 
-    def true(self, head: np.ndarray, relation: np.ndarray, tail: np.ndarray) -> Bool[np.ndarray, "*n"]:
+    def true(self, head: Numbers, relation: Numbers, tail: Numbers) -> Bool[np.ndarray, "*n"]:
         """Which triples are known."""
         key = self.key(head, relation, tail)
         return self.keys[np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)] == key
