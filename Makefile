@@ -6,16 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 OUT ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
-FAST := not slow and not gpu and not net
+FAST := not slow and not gpu and not net and not contract
 SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.views.corrupt,modeledge.views.arrange,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check format lint types fast slow golden bench feel docs catalogue constraints clean
+.PHONY: quickstart test check format lint types fast contract slow golden bench feel docs catalogue constraints clean
 
 quickstart: $(VENV)/.core
 	$(BIN)/modeledge quickstart --out $(OUT)
 
-test: check
+test: check contract
 
 check: $(VENV)/.test lint types fast
 
@@ -28,6 +28,9 @@ types: $(VENV)/.test
 
 fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) --timeout 300 $(SHAPES)
+
+contract: $(VENV)/.test
+	$(BIN)/python -m pytest -m contract -n $(JOBS) --timeout 300
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not gpu and not net"
