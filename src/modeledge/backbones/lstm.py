@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
+from modeledge.backbones._dropout import RowDropout, Variational
 from modeledge.backbones._recurrence import Recurrence
-from modeledge.core import Batch, Config, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
+from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
 from modeledge.visibility import Seen
@@ -28,27 +29,6 @@ class OneWay(NamedTuple):
 
     width: int
     embed: nn.Module | None
-
-
-class Variational(Config):
-    """Rates of dropout with one mask for all places of a row: of the embedded words, of the states between layers and
-    of the last ones; weights: of the matrices from step to step."""
-
-    input: float = Field(0.0, ge=0, lt=1)
-    between: float = Field(0.0, ge=0, lt=1)
-    output: float = Field(0.0, ge=0, lt=1)
-    weights: float = Field(0.0, ge=0, lt=1)
-
-
-class RowDropout(nn.Module):
-    """Dropout with one mask for all places of a row."""
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        return x * F.dropout(x.new_ones(len(x), 1, x.shape[-1]), self.rate, self.training)
 
 
 class LSTM(nn.Module, Part):
