@@ -65,9 +65,8 @@ class LSTM(nn.Module, Part):
         sizes = Sizes(width=embedded, heads=1, head_width=embedded, layers=config.layers, dropout=0.0)
         self.embedding = build("layers.embeddings", config.embedding, facts, sizes)
         if self.embed is not None:
-            nn.init.uniform_(
-                self.embed.weight, -0.1, 0.1
-            )  # as AWD-LSTM's released code; a tied softmax then starts even
+            # as in AWD-LSTM's released code; a tied softmax then starts even
+            nn.init.uniform_(self.embed.weight, -0.1, 0.1)  # type: ignore[arg-type]
         none = find("layers.positions", "none")
         self.positions = none(none.Config(kind="none"), sizes)  # the order is told by reading
         outs = [config.inner or config.width] * (config.layers - 1) + [config.width]
