@@ -117,10 +117,10 @@ def test_a_side_alone_is_its_first_layer_and_with_nothing_attended_to_the_decode
     for side in ("encoder", "decoder"):
         part = getattr(ours, side)
         expected = as_torch([part.stacks[0][:1]])(part.embed(ids))[0]
-        torch.testing.assert_close(ours.read_alone(side, Batch(ids=ids)), expected)
+        torch.testing.assert_close(ours(Batch(ids=ids), alone=side).states, expected)
     nn.init.zeros_(ours.join.weight)
     both = ours(Batch(ids=some_ids(seed=5), decoder_ids=ids)).states
-    assert torch.equal(both, ours.read_alone("decoder", Batch(ids=ids)))
+    assert torch.equal(both, ours(Batch(ids=ids), alone="decoder").states)
 
 
 def test_words_beside_states_are_as_wide_as_the_table():

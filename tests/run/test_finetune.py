@@ -81,11 +81,12 @@ def models(corpus, tmp_path_factory):
         "gpt2": ["tokenizer.vocab=400", "data.text.length=32", *trunk],
         "t5": ["tokenizer={kind: unigram, vocab: 220, family: t5, sentinels: 20}", "data.text.length=32", *trunk],
         "elmo": ["tokenizer.vocab=200", "data.text.streams=8"],
+        "siatl": ["tokenizer.vocab=200", "data.text.streams=8"],
     }
 
     def make(name):
         if name not in made:
-            size = "tiny" if name == "elmo" else None
+            size = "tiny" if name in ("elmo", "siatl") else None
             made[name] = home / name
             pretrain(name, data=[str(corpus)], out=home / name, size=size, sets=[*sets[name], *small], quiet=True)
         return made[name]
@@ -247,6 +248,18 @@ def test_the_auxiliary_language_model_is_trained_beside_the_task(models, table, 
     assert set(first["loss"]) == {task, "clm"} and run.figures
     loaded = load_model(tmp_path / "o")
     assert {o.weight for o in loaded.recipe.objectives} == {1.0, 0.5}
+
+
+def test_the_recurrent_language_model_fades_beside_a_task_with_layers_of_its_own(models, table, tmp_path):
+    fade = {"start": 0.2, "end": 0.1}
+    sets = ("objectives.0.pool={kind: lstm_attention, width: 8}", f"objectives.1.weight={json.dumps(fade)}")
+    tuning = Tuning(most=2, auxiliary=0.2, sets=sets, **FAST)
+    run = finetune(models("siatl"), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
+    first = json.loads((tmp_path / "o" / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"classify", "rnn_lm"} <= set(first["loss"]) and run.figures
+    loaded = load_model(tmp_path / "o")
+    assert loaded.recipe.objectives[1].weight.model_dump() == fade
+    assert "objectives.classify.pool.score.weight" in own_tensors(loaded.model)
 
 
 def test_without_a_weight_there_is_no_language_model_head_to_train(models, table):

@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
+from modeledge.backbones._dropout import RowDropout, Variational
 from modeledge.backbones._recurrence import Recurrence
-from modeledge.core import Batch, Config, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
+from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
 from modeledge.visibility import Seen
@@ -28,27 +29,6 @@ class OneWay(NamedTuple):
 
     width: int
     embed: nn.Module | None
-
-
-class Variational(Config):
-    """Rates of dropout with one mask for all places of a row: of the embedded words, of the states between layers and
-    of the last ones; weights: of the matrices from step to step."""
-
-    input: float = Field(0.0, ge=0, lt=1)
-    between: float = Field(0.0, ge=0, lt=1)
-    output: float = Field(0.0, ge=0, lt=1)
-    weights: float = Field(0.0, ge=0, lt=1)
-
-
-class RowDropout(nn.Module):
-    """Dropout with one mask for all places of a row."""
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        return x * F.dropout(x.new_ones(len(x), 1, x.shape[-1]), self.rate, self.training)
 
 
 class LSTM(nn.Module, Part):
@@ -85,9 +65,8 @@ class LSTM(nn.Module, Part):
         sizes = Sizes(width=embedded, heads=1, head_width=embedded, layers=config.layers, dropout=0.0)
         self.embedding = build("layers.embeddings", config.embedding, facts, sizes)
         if self.embed is not None:
-            nn.init.uniform_(
-                self.embed.weight, -0.1, 0.1
-            )  # as AWD-LSTM's released code; a tied softmax then starts even
+            # as in AWD-LSTM's released code; a tied softmax then starts even
+            nn.init.uniform_(self.embed.weight, -0.1, 0.1)  # type: ignore[arg-type]
         none = find("layers.positions", "none")
         self.positions = none(none.Config(kind="none"), sizes)  # the order is told by reading
         outs = [config.inner or config.width] * (config.layers - 1) + [config.width]

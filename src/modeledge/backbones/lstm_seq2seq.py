@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.backbones.lstm import LSTM, OneWay, Variational
+from modeledge.backbones._dropout import Variational
+from modeledge.backbones.lstm import LSTM, OneWay
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, find
 from modeledge.visibility import Seen
 
@@ -82,21 +83,26 @@ class Seq2SeqLSTM(nn.Module, Part):
             raise RecipeError("a language model reads in one direction; use backbone.directions: forward")
         return OneWay(part.config.width, part.embed)
 
-    def read_alone(self, name: Literal["encoder", "decoder"], batch: Batch) -> Float[Tensor, "b t d"]:
-        """The states of a side's first layer on a text, as if there were nothing else: a language model's."""
-        part: LSTM = getattr(self, name)
-        return part.drops[-1](part(batch, keep={"blocks.0"}).kept["blocks.0"])
-
     def new_cache(self) -> Progress:
         """An empty memory for generation."""
         return Progress()
 
     def forward(
-        self, batch: Batch, seen: Seen | None = None, *, keep: Collection[str] = (), cache: Progress | None = None
+        self,
+        batch: Batch,
+        seen: Seen | None = None,
+        *,
+        keep: Collection[str] = (),
+        cache: Progress | None = None,
+        alone: Literal["encoder", "decoder"] | None = None,
     ) -> Output:
         """Read `batch.ids`, write `batch.decoder_ids`; the directions say who sees whom, not `seen`.
 
-        With a cache the decoder ids are those that follow the cached ones, and the encoder runs at the first call."""
+        With a cache the decoder ids are those that follow the cached ones, and the encoder runs at the first call.
+        alone: only the first layer of that side reads `batch.ids`, as if there were nothing else: a language model."""
+        if alone is not None:
+            part: LSTM = getattr(self, alone)
+            return Output(part.drops[-1](part(batch, keep={"blocks.0"}).kept["blocks.0"]))
         if cache is not None and cache.layers is not None:
             return Output(self.write(batch, cache), cache=cache)
         read = self.encoder(batch, keep={*keep, *self.attends})

@@ -27,7 +27,7 @@ class SideLM(CausalLM):
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)
-        if not hasattr(backbone, "read_alone"):
+        if not hasattr(backbone, "side"):
             raise RecipeError(
                 f"objective {self.losses[0]}: needs a backbone of two recurrent sides\n"
                 "  next: backbone.kind: lstm_seq2seq"
@@ -39,4 +39,4 @@ class SideLM(CausalLM):
         return full
 
     def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
-        return Output(backbone.read_alone(self.config.side, batch))  # type: ignore[operator]
+        return super().run(backbone, batch, alone=self.config.side, **options)

@@ -39,7 +39,7 @@ class Tokens(Embedding):
         self.width = config.width or sizes.width
         self.scale = self.width**0.5 if config.scale == "root" else 1.0
         self.word = Table(facts.vocab, self.width)
-        self.omit = config.omit
+        self.words, self.omit = facts.vocab, config.omit
         self.types = nn.ModuleDict({field: nn.Embedding(rows, self.width) for field, rows in config.types.items()})
         self.norm = build("layers.norms", config.norm, self.width) if config.norm else nn.Identity()
         self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)
@@ -48,7 +48,7 @@ class Tokens(Embedding):
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
         x = self.word(batch["ids"]) * self.scale
         if self.training and self.omit:
-            x = x * F.dropout(x.new_ones(len(self.word.weight), 1), self.omit)[batch["ids"]]
+            x = x * F.dropout(x.new_ones(self.words, 1), self.omit)[batch["ids"]]
         for field, table in self.types.items():
             kinds = batch[field] if field in batch else torch.zeros_like(batch["ids"])
             x = x + table(kinds if kinds.ndim > 1 else kinds[:, None])
