@@ -42,7 +42,7 @@ class Softmax(Attention):
         return self.to_out(read if context.packed is None else context.packed.pack(read))
 
     def narrow(self, context: Context, t: int, s: int, device: torch.device) -> Context:
-        """What t queries see of s keys in this layer, the last query standing at the last key. Default: all they may."""
+        """What t queries see of s keys in this layer; the last query stands at the last key. Default: all they may."""
         return context
 
     def project(self, x: Float[Tensor, "b s d"], turn: Turn, packed: Packed | None = None) -> tuple[Tensor, Tensor]:
