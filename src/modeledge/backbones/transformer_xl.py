@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from modeledge.backbones.two_stream import EVERYTHING, Layer, Look, dense, draw
-from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, part
+from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
 from modeledge.layers.attention._relative import distances

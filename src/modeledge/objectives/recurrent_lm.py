@@ -1,4 +1,4 @@
-"""Causal language modelling over rows that follow each other: each token also sees what is remembered of the row before.
+"""Causal language modelling over rows that follow each other: a token also sees what is remembered of the row before.
 
 Source: Transformer-XL, arXiv:1901.02860 §3.2. No gradient flows into the memory. The last token of a row has no label:
 what follows it stands in the next row. Not here: writing with such a model."""

@@ -39,8 +39,9 @@ def generate(
 ) -> Int[Tensor, "b n"]:
     """Up to `limit` tokens for each row of `batch` (tensors), the end token included, padding after it.
 
-    The batch holds prompts for a causal model, inputs for an encoder-decoder, [cls] source [sep] for a masked model with
-    a prefix, and texts for a model that fills blanks, which writes what their first mask stands for; `valid` tells padding, on either side. The model is put into evaluation mode while it writes.
+    The batch holds prompts for a causal model, inputs for an encoder-decoder, [cls] source [sep] for a masked model
+    with a prefix, and texts for a model that fills blanks, which writes what their first mask stands for; `valid` tells
+    padding, on either side. The model is put into evaluation mode while it writes.
     Raises InputError if prompt and text do not fit the model, or the model cannot write."""
     special = objective.facts.special
     end = objective.end if isinstance(objective, Infill) else special.get("eos", special.get("sep", -1))
