@@ -151,3 +151,59 @@ def test_both_stacks_compile_without_a_break():
     model, batch = make(), tokens()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(run(compiled, batch).states, run(model, batch).states)
+
+
+def test_post_norm_stacks_are_those_of_torchs_own_transformer():
+    """Without its final norms, which the paper's model does not have."""
+    ffn = {"kind": "mlp", "width": 24, "activation": "relu"}
+    model = make(join="post", norm="layer", positions="none", attention="softmax", ffn=ffn)
+    theirs = torch.nn.Transformer(16, 4, 2, 2, 24, dropout=0.0, batch_first=True).double().eval()
+    theirs.encoder.norm = theirs.decoder.norm = None
+    for mine, his in ((model.encoder, theirs.encoder), (model.decoder, theirs.decoder)):
+        for block, layer in zip(mine.blocks, his.layers, strict=True):
+            reads = [(block.attention, layer.self_attn)]
+            joins = [(block.join_attention, layer.norm1)]
+            if hasattr(block, "cross"):
+                reads.append((block.cross, layer.multihead_attn))
+                joins += [(block.join_cross, layer.norm2), (block.join_ffn, layer.norm3)]
+            else:
+                joins.append((block.join_ffn, layer.norm2))
+            for ours, torchs in reads:
+                projections = (ours.to_q, ours.to_k, ours.to_v)
+                torchs.in_proj_weight.data = torch.cat([p.weight.data for p in projections])
+                torchs.in_proj_bias.data = torch.cat([p.bias.data for p in projections])
+                torchs.out_proj.load_state_dict(ours.to_out.state_dict())
+            for ours, torchs in joins:
+                torchs.load_state_dict(ours.norm.state_dict())
+            layer.linear1.load_state_dict(block.ffn.up.state_dict())
+            layer.linear2.load_state_dict(block.ffn.down.state_dict())
+    batch = tokens().but(valid=torch.arange(9).expand(2, -1) < torch.tensor([[9], [6]]))
+    out = run(model, batch, valid(batch.valid))
+    causal = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    hidden = ~batch.valid
+    wanted = theirs(
+        model.embed(batch.ids), model.embed(batch.decoder_ids),
+        tgt_mask=causal, src_key_padding_mask=hidden, memory_key_padding_mask=hidden,
+    )  # fmt: skip
+    torch.testing.assert_close(out.states, wanted, atol=1e-10, rtol=0)
+
+
+def test_pre_norm_ends_each_stack_with_a_norm_of_its_own():
+    """What mBART and PEGASUS have; a norm after the embedding may stand beside it."""
+    settings = {
+        "join": "pre",
+        "norm": "layer",
+        "positions": "sinusoidal",
+        "embedding": {"kind": "tokens", "norm": "layer"},
+    }
+    names = dict(make(**settings).named_parameters())
+    for stack in ("encoder", "decoder"):
+        assert f"{stack}.norm.weight" in names and f"{stack}.embedding.norm.weight" in names
+
+
+def test_the_wave_of_a_place_is_a_linear_map_of_that_of_another_at_its_distance():
+    model = make(positions="sinusoidal")
+    place = model.encoder.positions
+    wave = place.add(torch.zeros(1, 40, 16), torch.arange(40)[None])[0].double()
+    solved = torch.linalg.lstsq(wave[:-7], wave[7:]).solution  # the same map for every place
+    torch.testing.assert_close(wave[:-7] @ solved, wave[7:], atol=1e-4, rtol=0)

@@ -12,7 +12,8 @@ from modeledge.core import IGNORE, Batch, RecipeError, keyed
 SENT, MASK, EOS, SEP, PAD = 1, 4, 6, 3, 0
 SMALL = dict(vocab_size=60, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
              decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, dropout=0.0, pad_token_id=PAD,
-             max_position_embeddings=64, eos_token_id=EOS, decoder_start_token_id=PAD, scale_embedding=True)  # fmt: skip
+             max_position_embeddings=64, eos_token_id=EOS, decoder_start_token_id=PAD,
+             scale_embedding=True)  # fmt: skip
 
 
 @pytest.fixture

@@ -77,7 +77,12 @@ def test_the_whole_text_is_asked_and_what_frames_it_does_not_move(lab, name):
 def test_the_decoder_begins_with_the_end_token_as_the_release_does(lab):
     objective = lab.objective("reconstruct", lab.backbone("encoder_decoder"))
     view = lab.view(objective, Batch(ids=np.array([[CLS, 15, 16, SEP]])), 1)
-    assert view.decoder_ids[0, :4].tolist() == [EOS, CLS, 15, 16] and view.decoder_labels[0, :4].tolist() == [CLS, 15, 16, EOS]
+    assert view.decoder_ids[0, :4].tolist() == [EOS, CLS, 15, 16] and view.decoder_labels[0, :4].tolist() == [
+        CLS,
+        15,
+        16,
+        EOS,
+    ]
 
 
 def test_masking_shows_as_many_masks_as_tokens_and_deletion_does_not_say_where(lab):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from modeledge.core import IGNORE, Batch, RecipeError
+from modeledge.core import IGNORE, Batch, RecipeError, keyed
 
 SMALL = dict(vocab_size=60, d_model=16, d_kv=8, num_layers=2, num_heads=2, d_ff=24, dropout_rate=0.0)
 SMALL |= dict(decoder_start_token_id=0, pad_token_id=0, eos_token_id=6, initializer_factor=0.3)
@@ -74,3 +74,43 @@ def test_smoothing_counts_in_training_and_not_in_evaluation(lab, t5):
 def test_a_start_token_that_does_not_exist_is_named(lab):
     with pytest.raises(RecipeError, match="no 'begin' token"):
         lab.objective("seq2seq", lab.backbone("encoder_decoder"), start="begin")
+
+
+def test_smoothing_ends_at_the_entropy_of_the_smoothed_target(lab):
+    from modeledge.losses.cross_entropy import cross_entropy
+
+    labels, v, s = torch.tensor([3, 1, 2, IGNORE]), 8, 0.1
+    target = torch.full((4, v), s / v) + (1 - s) * torch.nn.functional.one_hot(labels.clamp(min=0), v)
+    best = cross_entropy(target.log(), labels, smoothing=s)
+    entropy = -(target[0] * target[0].log()).sum()
+    assert best.mean().item() == pytest.approx(entropy.item(), abs=1e-6) and int(best.count) == 3
+    assert cross_entropy(target.log() + 0.1 * torch.randn(4, v), labels, smoothing=s).mean() > entropy
+
+
+@pytest.mark.slow
+def test_a_cipher_read_backwards_is_learnt(lab):
+    """Each token is exchanged for another and the order turned round: nothing but attention across can do it."""
+    rng = np.random.default_rng(0)
+    code = np.arange(7, 50)
+    secret = dict(zip(code, rng.permutation(code), strict=True))
+
+    def rows(seed, b=64, t=10):
+        ids = keyed("cipher", seed).integers(7, 50, (b, t)).astype(np.int32)
+        target = np.concatenate([np.vectorize(secret.get)(ids)[:, ::-1], np.full((b, 1), 6)], 1)
+        return Batch(ids=ids, target_ids=target, target_valid=np.ones(target.shape, bool))
+
+    torch.manual_seed(0)
+    slots = {"ffn": {"kind": "mlp", "width": 128}, "embedding": {"kind": "tokens", "scale": "root"}}
+    backbone = lab.backbone("encoder_decoder", width=64, heads=4, positions="sinusoidal", **slots)
+    objective = lab.objective("seq2seq", backbone, head={"kind": "token", "transform": "none"}, smoothing=0.1).train()
+    both = torch.nn.ModuleList([backbone, objective])
+    optimizer = torch.optim.Adam(both.parameters(), lr=3e-3, betas=(0.9, 0.98))
+    for step in range(1200):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min((step + 1) / 100, (100 / (step + 1)) ** 0.5)
+        optimizer.zero_grad()
+        objective(backbone, lab.ready(objective, rows(step), step))["seq2seq"].mean().backward()
+        optimizer.step()
+    objective.eval()
+    found = objective.measure(backbone, lab.ready(objective, rows("test", 256), "test"))["accuracy"].mean()
+    assert found > 0.99

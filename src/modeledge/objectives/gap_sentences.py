@@ -1,7 +1,8 @@
 """Write the sentences that were taken out of a text: those that sum it up.
 
-Source: PEGASUS, arXiv:1912.08777 §3 and the released settings ("mixed and stochastic": rate 0.15 to 0.45, noise 0.2, a tenth
-left intact). Optionally tokens of the other sentences are hidden as in BERT and predicted by the encoder. Not here: a
+Source: PEGASUS, arXiv:1912.08777 §3 and the released settings ("mixed and stochastic": rate 0.15 to 0.45, noise 0.2,
+a tenth left intact). Optionally
+tokens of the other sentences are hidden as in BERT and predicted by the encoder. Not here: a
 limit on the target (the paper cuts it at 256 tokens, which rows of 512 rarely reach)."""
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class GapSentences(Seq2Seq):
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)
         if "mask_sent" not in facts.special:
-            raise RecipeError(f"objective {self.losses[0]}: the tokenizer has no token for a missing sentence (mask_sent)\n"
+            raise RecipeError(f"objective {self.losses[0]}: the tokenizer has no token for a missing sentence"
+                              " (mask_sent)\n"
                               "  next: tokenizer.kind=unigram tokenizer.family=pegasus")  # fmt: skip
         if config.hide:
             self.losses = (self.losses[0], f"{self.losses[0]}.mlm")
@@ -65,7 +67,9 @@ class GapSentences(Seq2Seq):
         if cfg.hide:
             chosen = choose_count(inside & ~taken, rng, rate=cfg.hide)
             ids, labels = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words)
-            labels = pack(labels, kept, pad=IGNORE, begin=None if body.begin is None else IGNORE, end=IGNORE, multiple=8)
+            labels = pack(
+                labels, kept, pad=IGNORE, begin=None if body.begin is None else IGNORE, end=IGNORE, multiple=8
+            )
         shown = pack(ids, kept, pad=pad, begin=body.begin, end=self.end, multiple=8)
         asked = pack(body.ids, taken, pad=pad, end=self.end, multiple=8)
         made = Batch(ids=shown.ids, target_ids=asked.ids, target_valid=asked.valid)

@@ -5,8 +5,8 @@
     text infilling        noise: infill
 
 What is moved is moved first, then tokens are hidden. The token that frames a row in front and the one that ends it stay
-in place. Source: BART, arXiv:1910.13461 §2.2 and the released noising, in which rates count words. Sentences are those of
-the store (the release splits at the full stop). Not here: T5's objectives (denoise.py), languages."""
+in place. Source: BART, arXiv:1910.13461 §2.2 and the released noising, in which rates count words. Sentences are
+those of the store (the release splits at the full stop). Not here: T5's objectives (denoise.py), languages."""
 
 from __future__ import annotations
 

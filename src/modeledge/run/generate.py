@@ -65,7 +65,7 @@ def reader_of(backbone: nn.Module, objective: Objective, batch: Batch, *, limit:
         return Continuing(backbone, objective.head, padded_in_front(batch))
     if isinstance(objective, Seq2Seq):
         check_room(backbone, limit)
-        return Answering(backbone, objective.head, batch, start=objective.start)
+        return Answering(backbone, objective, batch)
     if isinstance(objective, MaskedLM) and objective.config.visible.rule in ("prefix", "causal"):
         check_room(backbone, batch.ids.shape[1] + limit + 1)
         return Filling(backbone, objective, padded_in_front(batch))
@@ -131,18 +131,18 @@ class Continuing:
 class Answering:
     """An encoder-decoder: the input is read once, the decoder begins with `start`."""
 
-    def __init__(self, backbone: Any, head: nn.Module, batch: Batch, *, start: int):
-        self.backbone, self.head, self.batch, self.start = backbone, head, batch, start
+    def __init__(self, backbone: Any, objective: Seq2Seq, batch: Batch):
+        self.backbone, self.objective, self.batch = backbone, objective, batch
         self.cache = backbone.new_cache()
 
     def first(self) -> Float[Tensor, "b v"]:
-        return self.next(torch.full_like(self.batch.ids[:, 0], self.start))
+        return self.next(torch.full_like(self.batch.ids[:, 0], self.objective.start))
 
     def next(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b v"]:
         rule = valid(self.batch.valid) if "valid" in self.batch else full
         seen = see(rule, *self.batch.ids.shape, device=ids.device)
         out = self.backbone(self.batch.but(decoder_ids=ids[:, None]), seen, cache=self.cache)
-        return self.head(out.states[:, -1])
+        return self.objective.scores(out, self.batch)[:, -1]
 
     def reorder(self, rows: Int[Tensor, " n"]) -> None:
         self.cache.reorder(rows)

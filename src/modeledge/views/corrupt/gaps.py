@@ -1,7 +1,8 @@
 """Which sentences of a text say most about the rest: those a summary would hold.
 
-Source: PEGASUS, arXiv:1912.08777 §3.1: ROUGE-1 F of a sentence (or of all chosen so far and it) against the sentences that
-are left. Here a unigram is a token, not a word, and nothing is stemmed. Not here: masks for single tokens (mask.py)."""
+Source: PEGASUS, arXiv:1912.08777 §3.1: ROUGE-1 F of a sentence (or of all chosen so far and it) against the sentences
+that are left.
+Here a unigram is a token, not a word, and nothing is stemmed. Not here: masks for single tokens (mask.py)."""
 
 from __future__ import annotations
 
@@ -32,9 +33,7 @@ def count_tokens(ids: Int[np.ndarray, "b t"], sentence: Int[np.ndarray, "b t"]) 
     return counts
 
 
-def rouge(
-    said: Int[np.ndarray, "b s w"], total: Int[np.ndarray, "b 1 w"], *, unique: bool
-) -> Float[np.ndarray, "b s"]:
+def rouge(said: Int[np.ndarray, "b s w"], total: Int[np.ndarray, "b 1 w"], *, unique: bool) -> Float[np.ndarray, "b s"]:
     """ROUGE-1 F of what is said against the rest of the `total`; 0 where either is empty."""
     rest = total - said
     if unique:

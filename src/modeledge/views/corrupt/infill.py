@@ -1,7 +1,7 @@
 """Hide runs of words, each behind one mask whatever its length, so that a model must also tell how many are missing.
 
-Source: BART, arXiv:1910.13461 §2.2 (text infilling) and the released noising (a budget of words, whole words). Not here:
-spans with names (spans.py), sentences and documents (order.py)."""
+Source: BART, arXiv:1910.13461 §2.2 (text infilling) and the released noising (a budget of words, whole words). Not
+here: spans with names (spans.py), sentences and documents (order.py)."""
 
 from __future__ import annotations
 
