@@ -13,6 +13,7 @@ from modeledge.data.prepare import prepare
 from modeledge.data.store import Store
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import check
+from modeledge.tokenizers import load_tokenizer
 
 VOCAB = 300
 
@@ -30,7 +31,10 @@ def raw(tmp_path_factory):
 
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
+    text = [{**row, "lang": "ab"[i % 2]} for i, row in enumerate(text)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
+    pairs = [{"text": (said := sentence(rng)), "second": " ".join(said.split()[::-1])} for _ in range(300)]
+    (folder / "parallel.jsonl").write_text("".join(json.dumps(t) + "\n" for t in pairs))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -58,9 +62,11 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            file = raw / ("text.jsonl" if reads == "text" else "pictures.parquet")
+            if reads == "parallel":  # beside text, whose vocabulary it shares
+                config = load_tokenizer(store("text", tokenizer, size).path)
+            file = raw / ({"text": "text.jsonl", "parallel": "parallel.jsonl"}.get(reads, "pictures.parquet"))
             out = folder / str(len(made))
-            options = {} if reads == "text" else {"size": size}
+            options = {"text": {"lang": "lang"}, "parallel": {"second": "second"}}.get(reads, {"size": size})
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)
         return made[key]

@@ -14,7 +14,8 @@ IGNORE = -100
 
 
 PER_TOKEN = frozenset(
-    "ids valid doc segments positions word_starts special labels words chars passage_spans reach rank predicted".split()
+    "ids valid doc segments positions word_starts special labels words chars passage_spans reach rank predicted"
+    " lang whole invented".split()
 )
 """Fields that may have one entry a token, in the shape of `ids`."""
 

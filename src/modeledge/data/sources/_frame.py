@@ -79,4 +79,5 @@ class Frame:
             batch["word_starts"] = words | special
         if isolate:
             batch["doc"] = doc
+        batch = batch.but(lang=stream.languages(begins, doc))
         return batch if valid.all() else batch.but(valid=valid)

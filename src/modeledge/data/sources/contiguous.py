@@ -41,4 +41,5 @@ class Contiguous(Source):
             separator = np.pad(separator, ((0, 0), (1, 1)), constant_values=True)
             words = words if words is None else np.pad(words, ((0, 0), (1, 1)), constant_values=True)
         batch = Batch(ids=ids, special=separator)
-        return batch.but(word_starts=words, doc=doc if self.config.isolate else None)
+        lang = self.stream.languages(index * self.width, doc)
+        return batch.but(word_starts=words, doc=doc if self.config.isolate else None, lang=lang)

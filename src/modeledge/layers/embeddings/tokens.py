@@ -1,7 +1,7 @@
 """Token and position vectors and those of further types (segment, language, task), added up.
 
-Sources: BERT, arXiv:1810.04805 §3 (segments, norm); XLM, arXiv:1901.07291 §3.4 (languages); arXiv:1706.03762 §3.4 (scaled by the root of the width); ALBERT,
-arXiv:1909.11942 §3.1 (a narrow table and a projection)."""
+Sources: BERT, arXiv:1810.04805 §3 (segments, norm); XLM, arXiv:1901.07291 §3.4 (languages); arXiv:1706.03762 §3.4
+(scaled by the root of the width); ALBERT, arXiv:1909.11942 §3.1 (a narrow table and a projection)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from modeledge.layers.positions import Positions
 
 
 class Tokens(Embedding):
+    """A field `embedded` (b t e) takes the place of the vectors of the tokens of `ids`."""
+
     class Config(PartConfig):
-        """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token or
-        one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model
+        """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token
+        or one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model
         and projected (also when equal: ALBERT projects in any case); norm: after adding up; dropout: default the
         backbone's; scale: multiply the token vectors by the root of their width."""
 
@@ -42,7 +44,7 @@ class Tokens(Embedding):
         self.project = nn.Linear(self.width, sizes.width) if config.width else nn.Identity()
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
-        x = self.word(batch["ids"]) * self.scale
+        x = (batch["embedded"] if "embedded" in batch else self.word(batch["ids"])) * self.scale
         for field, table in self.types.items():
             kinds = batch[field] if field in batch else torch.zeros_like(batch["ids"])
             x = x + table(kinds if kinds.ndim > 1 else kinds[:, None])
