@@ -56,12 +56,13 @@ def model_types() -> tuple[str, ...]:
 
 def port_of(model_type: str, *, where: str) -> Port:
     """The tables of a model type. Raises InputError for one that is not known, naming the nearest."""
-    if model_type not in model_types():
+    kind = str(model_type).replace("-", "_")
+    if kind not in model_types():
         close = nearest(str(model_type), model_types())
         hint = f"; did you mean {close!r}?" if close else ""
         known = ", ".join(model_types())
         raise InputError(f"{where}: no model type {model_type!r} here{hint}\n  known: {known}")
-    return find("interop", model_type)()
+    return find("interop", kind)()
 
 
 def from_hf(config: Mapping[str, Any], state: Mapping[str, Tensor], *, where: str = "config.json") -> Imported:
@@ -113,7 +114,7 @@ def export(
     raise InputError("no Hugging Face model type can express this model\n  " + "\n  ".join(reasons))
 
 
-ORDER = ("bert", "electra", "albert", "roberta", "gpt2", "t5", "xlnet", "vit", "clip", "resnet")
+ORDER = ("bert", "electra", "albert", "roberta", "xlm_roberta", "xlm", "gpt2", "t5", "xlnet", "vit", "clip", "resnet")
 """The order of trying: the plainest type that can express a model is taken."""
 
 

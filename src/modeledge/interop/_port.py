@@ -22,7 +22,7 @@ FREE = re.compile(r"\b(init|pixels|std|zero_gain)\b")
 
 
 class Port(Part):
-    """One Hugging Face `model_type`, which is the name of the file.
+    """One Hugging Face `model_type`, which is the name of the file (a hyphen there is an underscore here).
 
     keys      settings of the backbone
     same      settings that every model of the type has
@@ -32,6 +32,8 @@ class Port(Part):
     twins     names that repeat a tensor under another name, and the name it repeats
     classes   (parts, class) from most to least parts; the class written as `architectures`"""
 
+    spelled = ""
+    """The model type where it is not the name of the file."""
     keys: tuple[Key, ...] = ()
     same: Mapping[str, Any] = {}
     body: Names = {}
@@ -42,7 +44,7 @@ class Port(Part):
     ignored: tuple[str, ...] = ("position_ids", "token_type_ids", "num_batches_tracked")
 
     def __init__(self, config: PartConfig | None = None):
-        self.type = type(self).__module__.rsplit(".", 1)[-1]
+        self.type = self.spelled or type(self).__module__.rsplit(".", 1)[-1]
 
     # -- from a Hugging Face folder
 
@@ -83,6 +85,8 @@ class Port(Part):
         if self.prefix and not any(n.startswith(self.prefix) for n in out):
             out = {n if n in heads else self.prefix + n: t for n, t in out.items()}
         for twin, original in self.twins.items():
+            if twin in out and original not in out:  # which of two names a shared tensor is saved under is up to them
+                out[original] = out.pop(twin)
             if twin in out and original in out and torch.equal(out[twin], out[original]):
                 del out[twin]
         return out
