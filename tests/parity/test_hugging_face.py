@@ -73,6 +73,7 @@ MARIAN = {"pad_token_id": 30, "eos_token_id": 0, "decoder_start_token_id": 30, "
 ENDS = {"bos_token_id": 0, "eos_token_id": 0}
 GPT2 = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31, **ENDS}
 OPENAI_GPT = {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20, "vocab_size": 31}
+XLM = {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "vocab_size": 31, "max_position_embeddings": 20}
 VIT = {**BERT, "image_size": 16, "patch_size": 4}
 XLNET = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "vocab_size": 31}
 RESNET = {"embedding_size": 8, "hidden_sizes": [16, 24], "depths": [2, 1]}
@@ -86,6 +87,11 @@ MODELS = {
     "bert, answers": ("BertForQuestionAnswering", "BertConfig", BERT),
     "roberta": ("RobertaForMaskedLM", "RobertaConfig", BERT),
     "roberta, classes": ("RobertaForSequenceClassification", "RobertaConfig", {**BERT, "num_labels": 3}),
+    "xlm_roberta": ("XLMRobertaForMaskedLM", "XLMRobertaConfig", BERT),
+    "xlm": ("XLMWithLMHeadModel", "XLMConfig", {**XLM, "n_langs": 3}),
+    "xlm, causal": ("XLMWithLMHeadModel", "XLMConfig", {**XLM, "n_langs": 3, "causal": True}),
+    "xlm, one language": ("XLMWithLMHeadModel", "XLMConfig", XLM),
+    "xlm, bare": ("XLMModel", "XLMConfig", {**XLM, "n_langs": 3}),
     "albert": ("AlbertForPreTraining", "AlbertConfig", {**BERT, "embedding_size": 8}),
     "albert, groups": ("AlbertForPreTraining", "AlbertConfig", {**BERT, "embedding_size": 8, "num_hidden_groups": 3}),
     "albert, wide": (

@@ -33,6 +33,7 @@ def raw(tmp_path_factory):
 
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
+    text = [{**row, "lang": "ab"[i % 2]} for i, row in enumerate(text)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
     nouns, verbs = NOUNS, ["sees", "hears", "likes", "follows"]
     facts = [(noun, verb, nouns[(i + j + 1) % 8]) for i, noun in enumerate(nouns) for j, verb in enumerate(verbs)]
@@ -94,8 +95,9 @@ def stores(raw, tmp_path_factory):
             listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}
             options = {"size": size} if reads not in LISTS else listed if config is not None else {}
             options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
+            options |= {"lang": "lang"} if reads == "text" else {}
             options = {"second": "second"} if reads == "parallel" else options
-            if reads == "triples" and config is not None:  # described in the words of the text
+            if reads in ("triples", "parallel") and config is not None:  # in the words of the text beside them
                 config = load_tokenizer(store("text", tokenizer, size).path)
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)

@@ -1,8 +1,9 @@
 """Masked language modelling, under any visibility.
 
 Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; a rate that falls: Ankner et al.,
-arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; one model under four visibilities: UniLM,
-arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span boundaries."""
+arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; rare tokens first: XLM, arXiv:1901.07291 §3.3; one model
+under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span
+boundaries."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from modeledge import core
 from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, entropy, own_document, pick
-from modeledge.views.corrupt.mask import Draws, choose_count, choose_each, choose_words, replace, word_ids
+from modeledge.views.corrupt.mask import Draws, choose_count, choose_each, choose_rare, choose_words, replace, word_ids
 from modeledge.visibility.causal import anticausal, causal
 from modeledge.visibility.full import full
 from modeledge.visibility.prefix import prefix
@@ -41,13 +42,14 @@ class MaskedLM(Objective):
 
     class Config(Objective.Config):
         """rate: share of ordinary tokens to predict, or the first and the last of a share that changes in a straight
-        line over the run; select: how they are chosen (a fixed count a row, each independently, or whole words);
-        ngrams: longest run of tokens or words, drawn with p(n) proportional to 1/n, or the probabilities of runs of 1,
-        2, ...; replace: shares of [MASK] and of random tokens among the chosen; most: at most so many a row; static: so
-        many fixed masks a row, reused over the epochs (0: a new one each time)."""
+        line over the run; select: how they are chosen (a fixed count a row, each independently, whole words, or a fixed
+        count of mostly rare tokens: drawn with the inverse root of how often they occur, XLM); ngrams: longest run of
+        tokens or words, drawn with p(n) proportional to 1/n, or the probabilities of runs of 1, 2, ...; replace: shares
+        of [MASK] and of random tokens among the chosen; most: at most so many a row; static: so many fixed masks a row,
+        reused over the epochs (0: a new one each time)."""
 
         rate: Share | tuple[Share, Share] = 0.15
-        select: Literal["count", "each", "words"] = "count"
+        select: Literal["count", "each", "words", "rare"] = "count"
         ngrams: int | tuple[float, ...] = 1
         replace: tuple[float, float] = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
@@ -62,6 +64,8 @@ class MaskedLM(Objective):
         self.head = build("heads", config.head, facts, backbone)
         self.is_special = facts.is_special()
         self.lengths = run_lengths(config.ngrams)
+        counts = facts.counts if facts.counts is not None else np.ones(facts.vocab)
+        self.rarity = np.maximum(counts, 1.0) ** -0.5
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids = batch.ids
@@ -98,6 +102,8 @@ class MaskedLM(Objective):
         cfg, rate = self.config, self.rate(batch)
         if cfg.select == "each":
             return choose_each(maskable, rng, rate=rate)
+        if cfg.select == "rare":
+            return choose_rare(maskable, self.rarity[batch.ids], rng, rate=rate, most=cfg.most)
         if cfg.select == "count" and self.lengths is None:
             return choose_count(maskable, rng, rate=rate, most=cfg.most)
         starts = batch.word_starts if cfg.select == "words" else np.ones_like(maskable)

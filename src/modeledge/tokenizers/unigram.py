@@ -28,13 +28,18 @@ class Unigram(Tokenizer):
         """family: whose special tokens, and in which order. T5 also wants `sentinels: 100`."""
 
         vocab: int = 32_000
-        family: Literal["albert", "xlnet", "t5", "pegasus"] = "albert"
+        family: Literal["albert", "xlnet", "t5", "pegasus", "xlm_r"] = "albert"
 
     def layout(self) -> Layout:
         if self.config.family == "xlnet":
             front = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
             roles = {r: f"<{r}>" for r in ("pad", "unk", "cls", "sep", "mask")} | {"bos": "<s>", "eos": "</s>"}
             return Layout(front, (), roles, "$A <sep> <cls>:2", "$A <sep> $B:1 <sep>:1 <cls>:2")
+        if self.config.family == "xlm_r":
+            front = ("<s>", "<pad>", "</s>", "<unk>")
+            roles = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
+            roles |= {"bos": "<s>", "eos": "</s>"}
+            return Layout(front, ("<mask>",), roles, "<s> $A </s>", "<s> $A </s> </s> $B </s>")
         if self.config.family == "t5":
             front = ("<pad>", "</s>", "<unk>", "<mask>")
             roles = {r: f"<{r}>" for r in ("pad", "unk", "mask")} | {"eos": "</s>", "sep": "</s>"}

@@ -9,6 +9,7 @@ from modeledge.views.corrupt.mask import (
     choose_count,
     choose_each,
     choose_exactly,
+    choose_rare,
     choose_words,
     replace,
     word_ids,
@@ -149,3 +150,17 @@ def test_rows_without_anything_to_choose_stay_empty(lengths):
     maskable[1, 4] = True
     chosen = choose_words(maskable, word_ids(np.ones_like(maskable)), keyed(1), rate=0.5, lengths=lengths)
     assert (chosen == maskable).all()
+
+
+def test_rare_tokens_are_drawn_one_after_the_other_by_their_weights():
+    weights = np.array([[1.0, 2.0, 4.0, 3.0]])
+    n = 60_000
+    allowed = np.repeat([[True, True, True, False]], n, axis=0)
+    chosen = choose_rare(allowed, np.repeat(weights, n, axis=0), keyed("rare"), rate=0.6)  # two of three
+    w = weights[0, :3] / weights[0, :3].sum()
+    for left in range(3):  # the one left out: both orders of the others
+        a, b = (i for i in range(3) if i != left)
+        p = w[a] * w[b] / (1 - w[a]) + w[b] * w[a] / (1 - w[b])
+        found = (~chosen[:, left]).sum()
+        assert abs(found - n * p) < 3 * np.sqrt(n * p * (1 - p))
+    assert not chosen[:, 3].any() and (chosen.sum(1) == 2).all()

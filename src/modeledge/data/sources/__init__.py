@@ -36,6 +36,7 @@ class Source(Part):
         self.store = store.part(split)
         self.count = 0
         self.languages: Languages | None = None
+        self.documents: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Rows of one epoch."""
@@ -45,14 +46,19 @@ class Source(Part):
         """The rows `index`, each in 0..len-1, drawing from `rng` whatever is left to chance."""
         if self.languages is not None:
             index = self.languages.choose(index, rng)
-        return self.cut(np.asarray(index, np.int64), rng)
+        index = np.asarray(index, np.int64)
+        batch = self.cut(index, rng)
+        if self.documents is not None and "lang" not in batch:
+            batch["lang"] = self.store["lang"][self.documents[index]].astype(np.int64)
+        return batch
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         """The rows `index` as they stand, before sampling by language."""
         raise NotImplementedError
 
     def number(self, count: int, documents: np.ndarray | None = None) -> None:
-        """Say how many rows there are and, for sampling by language, the document each begins in.
+        """Say how many rows there are and the document each begins in, which tells a row's language where the store has
+        languages (`lang`, one a row, unless `cut` gives one a token) and is what sampling by language goes by.
 
         Raises DataError if there is none."""
         self.count = int(count)
@@ -61,6 +67,8 @@ class Source(Part):
                 f"{self.store.path}: too little data for a single row of {self.config.kind or 'this source'}\n"
                 "  next: a shorter length, or more data"
             )
+        if documents is not None and "lang" in self.store:
+            self.documents = documents
         if documents is not None and self.config.sampling < 1:
             if "lang" not in self.store:
                 raise DataError(

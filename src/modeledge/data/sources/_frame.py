@@ -83,6 +83,7 @@ class Frame:
             batch[name] = blank(np.pad(values, ((0, 0), (self.head, 0))), special)
         if isolate:
             batch["doc"] = doc
+        batch = batch.but(lang=stream.languages(begins, doc))
         return batch if valid.all() else batch.but(valid=valid)
 
 

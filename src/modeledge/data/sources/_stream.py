@@ -35,6 +35,7 @@ class Stream:
         self.tokens = np.asarray(store["tokens"])  # plain arrays on the same pages: indexing them costs less
         self.words = np.asarray(store["word_starts"]) if "word_starts" in store else None
         self.notes = {name: np.asarray(store[name]) for name in NOTES if name in store}
+        self.lang = np.asarray(store["lang"]) if "lang" in store else None
         offsets = np.asarray(store.offsets("tokens"))
         self.starts = offsets + np.arange(len(offsets))
         self.length = int(self.starts[-1])
@@ -43,6 +44,13 @@ class Stream:
     def document(self, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """The document at each place."""
         return np.searchsorted(self.starts, places, side="right") - 1
+
+    def languages(self, begins: Int[np.ndarray, " b"], doc: Int[np.ndarray, "b t"]) -> Int[np.ndarray, "b t"] | None:
+        """The language of each place of rows that `cut` gave this `doc`; None where the store has none."""
+        if self.lang is None:
+            return None
+        document = self.document(begins)[:, None] + np.maximum(doc, 0)
+        return self.lang[np.minimum(document, len(self.lang) - 1)].astype(np.int32)
 
     def cut(self, begins: Int[np.ndarray, " b"], width: int) -> Cut:
         """Rows of `width` places from `begins` on; places after the end of the stream repeat the last separator."""

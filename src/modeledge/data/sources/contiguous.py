@@ -42,4 +42,5 @@ class Contiguous(Source):
             words = words if words is None else np.pad(words, ((0, 0), (1, 1)), constant_values=True)
             notes = {name: blank(np.pad(values, ((0, 0), (1, 1))), separator) for name, values in notes.items()}
         batch = Batch(ids=ids, special=separator, **notes)
-        return batch.but(word_starts=words, doc=doc if self.config.isolate else None)
+        lang = self.stream.languages(index * self.width, doc)
+        return batch.but(word_starts=words, doc=doc if self.config.isolate else None, lang=lang)

@@ -20,6 +20,8 @@ from modeledge.layers.positions import Positions
 
 
 class Tokens(Embedding):
+    """A field `embedded` (b t e) takes the place of the vectors of the tokens of `ids`."""
+
     class Config(PartConfig):
         """types: rows of the table of each further field of the batch (`{segments: 2}`), whose entries are one a token
         or one a row, 0 where the batch lacks the field; width: of the tables, when they are narrower than the model and
@@ -46,7 +48,7 @@ class Tokens(Embedding):
         self.project = nn.Linear(self.width, sizes.width) if config.width else nn.Identity()
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
-        x = self.word(batch["ids"]) * self.scale
+        x = (batch["embedded"] if "embedded" in batch else self.word(batch["ids"])) * self.scale
         if self.training and self.omit:
             x = x * F.dropout(x.new_ones(self.words, 1), self.omit)[batch["ids"]]
         for field, table in self.types.items():

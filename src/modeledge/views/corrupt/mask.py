@@ -54,6 +54,25 @@ def choose_count(
     return choose_exactly(maskable, budget(maskable, rate=rate, most=most), rng)
 
 
+def choose_rare(
+    maskable: Bool[np.ndarray, "b t"],
+    weights: Float[np.ndarray, "b t"],
+    rng: Draws,
+    *,
+    rate: float,
+    most: int | None = None,
+) -> Bool[np.ndarray, "b t"]:
+    """A fixed count a row (`budget`), drawn one after the other with chances proportional to `weights`, none twice.
+
+    The first tokens of exponential clocks that run at the speed of their weights are such a draw."""
+    wait = -np.log1p(-rng.random(maskable.shape, dtype=np.float32)) / weights
+    order = np.argsort(np.where(maskable, wait, np.inf), axis=1, kind="stable")
+    chosen = np.zeros_like(maskable)
+    wanted = budget(maskable, rate=rate, most=most)
+    np.put_along_axis(chosen, order, np.arange(maskable.shape[1]) < wanted[:, None], axis=1)
+    return chosen & maskable
+
+
 def choose_each(maskable: Bool[np.ndarray, "b t"], rng: Draws, *, rate: float) -> Bool[np.ndarray, "b t"]:
     """Each maskable token independently with probability `rate`."""
     return maskable & (rng.random(maskable.shape, dtype=np.float32) < rate)
