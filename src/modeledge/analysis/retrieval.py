@@ -51,6 +51,15 @@ def retrieval_of_pairs(
     return retrieval(images[torch.from_numpy(first)], texts, image_of.reshape(-1), ranks=ranks)
 
 
+def recall(
+    scores: Float[Tensor, "q n"], right: Bool[Tensor, "q n"], *, ranks: Sequence[int] = RANKS
+) -> dict[str, float]:
+    """recall@k for k in `ranks`, median_rank, n and keys, from the score of every key for every query.
+
+    A query is a hit at k if one of its right keys, of which it must have one, is among the first k."""
+    return _table([_search(scores, right)], scores.shape[1], ranks)
+
+
 def _search(scores: Float[Tensor, "q n"], right: Bool[Tensor, "q n"]) -> Int[Tensor, "q 3"]:
     """For each query: how many wrong keys score above its best right one, how many wrong and how many right ones
     score the same as it."""

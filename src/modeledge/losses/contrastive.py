@@ -16,13 +16,21 @@ Targets = Int[Tensor, " b"] | Float[Tensor, "b n"]
 
 
 def info_nce(
-    queries: Float[Tensor, "b d"], keys: Float[Tensor, "n d"], targets: Targets, *, scale: Tensor | float
+    queries: Float[Tensor, "b d"],
+    keys: Float[Tensor, "n d"],
+    targets: Targets,
+    *,
+    scale: Tensor | float,
+    among: Bool[Tensor, "b n"] | None = None,
 ) -> Sum:
     """Sum over queries of the cross-entropy, in nats, of scale * query . key against `targets`; and how many queries.
 
-    targets: the place of each query's key, or a distribution over the keys where several belong to it (`spread`)."""
+    targets: the place of each query's key, or a distribution over the keys where several belong to it (`spread`);
+    among: the keys each query is compared with, its own included (default: all)."""
     with torch.autocast(queries.device.type, enabled=False):  # a scale of 100 makes half-precision errors large
         logits = scale * (queries.float() @ keys.float().T)
+    if among is not None:
+        logits = logits.masked_fill(~among, float("-inf"))
     total = F.cross_entropy(logits, targets, reduction="sum")
     return Sum(total, torch.tensor(len(queries), device=total.device))
 

@@ -249,7 +249,7 @@ class Stage:
     def decide(self) -> dict[str, Any]:
         """What the recipe leaves to the machine, decided once and written down: precision, micro-batch, steps."""
         loop = self.recipe.loop
-        width = int(getattr(self.recipe.backbone, "width", 512))
+        width = int(getattr(self.recipe.backbone, "width", None) or 512)
         precision, gain = choose_precision(loop.precision, self.device, width=width)
         share = loop.batch // self.ranks.size
         micro = loop.micro or largest_divisor(share, max(1, ROWS_AT_ONCE // self.length()))

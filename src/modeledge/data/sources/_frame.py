@@ -32,8 +32,10 @@ class Frame:
         """How many tokens of the corpus fit into a row of `length`."""
         return length - self.head - parts
 
-    def lay(self, store: Store, parts: list[Range], length: int) -> Batch:
-        """Rows of one or two ranges of stored tokens, padded to `length`; `segments` only if there are two."""
+    def lay(self, store: Store, parts: list[Range], length: int, *, without: Range | None = None) -> Batch:
+        """Rows of one or two ranges of stored tokens, padded to `length`; `segments` only if there are two.
+
+        without: stored tokens that are passed over; the size of a part is what it has besides them."""
         place = np.arange(length)
         first, second = parts[0], parts[-1]
         ends = [(self.head + first.size)[:, None]]  # where the separator after each part stands
@@ -45,6 +47,8 @@ class Frame:
             address = np.where(place > ends[0], second.begin[:, None] - ends[0] - 1 + place, address)
             inside |= in_second
         valid = place <= ends[-1]
+        if without is not None:
+            address = address + np.where(address >= without.begin[:, None], without.size[:, None], 0)
         address = np.where(inside, address, 0)
         ids = store["tokens"][address].astype(np.int32)
         ids[~inside] = self.sep
