@@ -30,7 +30,9 @@ def our_backbone(*, pool="first", facts=None):
     layer = {"kind": "layer", "eps": 1e-12}
     config = dict(kind="transformer", width=32, layers=2, heads=4, norm=layer, ffn=dict(kind="mlp", width=64))
     config |= dict(
-        embedding=dict(kind="tokens", types=dict(segments=2), norm=layer), positions=dict(kind="learned", max=40), pool=pool
+        embedding=dict(kind="tokens", types=dict(segments=2), norm=layer),
+        positions=dict(kind="learned", max=40),
+        pool=pool,
     )
     return make("backbones", config, facts or Facts(vocab=V, special={"pad": 0}))
 
@@ -50,7 +52,10 @@ def copied(theirs):
     state = theirs.bert.state_dict()
     names = {f"blocks.{i}.{o}": f"encoder.layer.{i}.{t}" for i in range(2) for t, o in HALVES.items()}
     names |= {"embedding.norm": "embeddings.LayerNorm", "pool.dense": "pooler.dense"}
-    names |= {"embedding.word": "embeddings.word_embeddings", "embedding.types.segments": "embeddings.token_type_embeddings"}
+    names |= {
+        "embedding.word": "embeddings.word_embeddings",
+        "embedding.types.segments": "embeddings.token_type_embeddings",
+    }
     names |= {"positions.table": "embeddings.position_embeddings"}
     with torch.no_grad():
         for name, own in ours.named_parameters():

@@ -89,7 +89,12 @@ def stores(raw, tmp_path_factory):
             config = (
                 None if wanted is None or reads == "images" else find("tokenizers", wanted["kind"]).Config(**wanted)
             )
-            files = {"text": "text.jsonl", "triples": "triples.tsv", "fields": "papers.jsonl", "parallel": "parallel.jsonl"}
+            files = {
+                "text": "text.jsonl",
+                "triples": "triples.tsv",
+                "fields": "papers.jsonl",
+                "parallel": "parallel.jsonl",
+            }
             file = raw / files.get(reads, "pictures.parquet")
             out = folder / str(len(made))
             listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}

@@ -34,8 +34,24 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word closest to `word`, or None if nothing is close."""
     pool = list(known)
     folded = {k.lower().replace("-", "_"): k for k in pool}
-    hit = difflib.get_close_matches(word.lower().replace("-", "_"), list(folded), n=1, cutoff=0.5)
-    return folded[hit[0]] if hit else None
+    word = word.lower().replace("-", "_")
+    close = difflib.get_close_matches(word, list(folded), n=5, cutoff=0.5)
+    return folded[min(close, key=lambda k: slips(word, k))] if close else None
+
+
+def slips(a: str, b: str) -> int:
+    """How many letters are to be lost, put in, exchanged or swapped with their neighbour to make one word the other.
+
+    The restricted distance of Damerau (1964): swapped neighbours are one slip, for which plain matching sees two."""
+    rows = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (x != y)))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                row[-1] = min(row[-1], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 def unknown(where: str, what: str, name: str, known: Iterable[str], *, then: str = "") -> str:
