@@ -1,9 +1,8 @@
 """Write the sentences that were taken out of a text: those that sum it up.
 
 Source: PEGASUS, arXiv:1912.08777 §3 and the released settings ("mixed and stochastic": rate 0.15 to 0.45, noise 0.2,
-a tenth left intact). Optionally
-tokens of the other sentences are hidden as in BERT and predicted by the encoder. Not here: a
-limit on the target (the paper cuts it at 256 tokens, which rows of 512 rarely reach)."""
+a tenth left intact). Optionally tokens of the other sentences are hidden as in BERT and predicted by the encoder. Not
+here: a limit on the target (the paper cuts it at 256 tokens, which rows of 512 rarely reach)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """Write the one fragment that is hidden: the decoder reads what stands before each token of it, where it stands.
 
 Source: MASS, arXiv:1905.02450 §3.1 and the released code: the text's end is part of the text, the decoder's first
-input is the token left of the fragment, and
-its positions are those of the tokens it reads. A fragment of one token asks what
-BERT asks, one of all tokens what GPT asks (but for the length, which the masks tell). Not here: the embeddings of
-languages and back-translation."""
+input is the token left of the fragment, and its positions are those of the tokens it reads. A fragment of one token
+asks what BERT asks, one of all tokens what GPT asks (but for the length, which the masks tell). Not here: the
+embeddings of languages and back-translation."""
 
 from __future__ import annotations
 

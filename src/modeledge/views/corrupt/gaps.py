@@ -1,8 +1,8 @@
 """Which sentences of a text say most about the rest: those a summary would hold.
 
 Source: PEGASUS, arXiv:1912.08777 §3.1: ROUGE-1 F of a sentence (or of all chosen so far and it) against the sentences
-that are left.
-Here a unigram is a token, not a word, and nothing is stemmed. Not here: masks for single tokens (mask.py)."""
+that are left. Here a unigram is a token, not a word, and nothing is stemmed. Not here: masks for single tokens
+(mask.py)."""
 
 from __future__ import annotations
 
