@@ -7,9 +7,9 @@ The scale of their products belongs to the objective (contrast, match)."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import nn
 
 from modeledge.core import Batch, Config, Facts, Output, Part, PartConfig, RecipeError, Slot, build
@@ -36,6 +36,10 @@ class Towers(Config):
                 f"towers are image and text, query and passage, or query alone (it reads both); found {given}"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: tower for name, tower in write(self).items() if tower is not None}
 
 
 class Dual(nn.Module, Part):

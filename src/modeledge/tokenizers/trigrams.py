@@ -1,7 +1,8 @@
 """Letter trigrams of words: good -> #go goo ood od#. Any word of a known alphabet has them, misspelt or new.
 
-Source: word hashing, DSSM (Huang et al., CIKM 2013) §3.2. A text becomes the trigrams of its words one after another;
-that they are counted, not ordered, is the model's business (backbones/bag.py). They are of characters, not bytes."""
+Source: word hashing, DSSM (Huang et al., CIKM 2013) §3.2. A text becomes the trigrams of its words, one word after the
+other; that they are counted, not ordered, is the model's business (backbones/bag.py). They are of characters, not
+bytes."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ def store(tmp_path):
         sizes = [rng.integers(2, 15, rng.integers(1, 8)) for _ in range(n)]
         lengths = np.array([s.sum() for s in sizes])
         tokens = rng.integers(5, 100, lengths.sum())
+        title = sizes[0][0]
+        tokens[lengths[:2].sum() - title : lengths[:2].sum()] = tokens[:title]  # the second document names the first
         writer.ragged("tokens", np.uint16, tokens, lengths)
         flat = np.concatenate(sizes)
         writer.column("sentences", np.int64).append(np.cumsum(flat) - flat)
