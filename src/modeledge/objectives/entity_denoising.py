@@ -60,7 +60,7 @@ class EntityDenoising(Objective):
         return self.mask.counts(batch) | {self.losses[-1]: float((batch.entity_labels != IGNORE).sum())}
 
     def weights(self, step: int, total: int) -> dict[str, float]:
-        return self.mask.weights(step, total) | {self.losses[-1]: self.config.weight}
+        return self.mask.weights(step, total) | {self.losses[-1]: self.weight(step, total)}
 
     def visible(self, batch: Batch) -> Rule:
         return self.mask.visible(batch)

@@ -53,7 +53,7 @@ class Hierarchical(Objective):
 
     def weights(self, step: int, total: int) -> dict[str, float]:
         parts = (self.config.sentence, self.config.word)
-        return {name: self.config.weight * part for name, part in zip(self.losses, parts, strict=True)}
+        return {name: self.weight(step, total) * part for name, part in zip(self.losses, parts, strict=True)}
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Adds `words`: a pair's own ordinary words, each once, then the sampled ones; `role`: 1 its own, -1 sampled
