@@ -1,8 +1,8 @@
 """Masked language modelling, under any visibility.
 
 Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; n-gram masks: ALBERT,
-arXiv:1909.11942 §4.1; rare tokens first: XLM, arXiv:1901.07291 §3.3; one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token
-detection (rtd.py), span boundaries."""
+arXiv:1909.11942 §4.1; rare tokens first: XLM, arXiv:1901.07291 §3.3; one model under four visibilities: UniLM,
+arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span boundaries."""
 
 from __future__ import annotations
 
@@ -111,7 +111,10 @@ class MaskedLM(Objective):
         return self.head(pick(out.states, batch))  # type: ignore[arg-type]
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
+        asked = facts.counts  # how often each token is a target
+        if asked is not None and self.config.select == "rare":
+            asked = asked * self.rarity
+        known = entropy(asked, np.flatnonzero(~facts.is_special()))
         return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
