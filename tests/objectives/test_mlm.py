@@ -173,3 +173,9 @@ def test_a_rate_of_two_numbers_falls_in_a_straight_line_over_the_run(lab):
     for done in (0.0, 0.5, 1.0):
         hidden = (lab.view(objective, rows.but(done=np.full(2000, done)), 1).labels != IGNORE).sum()
         assert hidden / (~rows.special).sum() == pytest.approx(0.3 - 0.15 * done, abs=0.004)  # a whole number a row
+
+
+def test_the_baseline_of_rare_tokens_is_what_their_own_frequencies_cost(lab):
+    """Rows of one word each: the targets' frequencies, counted, cost what the baseline says."""
+    objective = lab.objective("mlm", lab.backbone(), select="rare", rate=0.02)
+    p = lab.facts.counts / lab.facts.counts.sum()

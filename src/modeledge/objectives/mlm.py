@@ -122,7 +122,10 @@ class MaskedLM(Objective):
         return self.head(pick(out.states, batch))  # type: ignore[arg-type]
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
+        asked = facts.counts  # how often each token is a target
+        if asked is not None and self.config.select == "rare":
+            asked = asked * self.rarity
+        known = entropy(asked, np.flatnonzero(~facts.is_special()))
         return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:

@@ -1,4 +1,4 @@
-"""Cross-lingual contrast: name a sentence's translation among many others, at the first token of a middle layer.
+"""Cross-lingual contrast: name a sentence's translation among many, by the first token's state in a middle layer.
 
 Source: InfoXLM, arXiv:2007.07834 §3.2-3.3 and the released settings: a momentum twin encodes the keys, a queue holds
 the negatives, dot products are not normalised, one projection serves all languages, and with mixup both sides go on
