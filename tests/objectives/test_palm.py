@@ -76,10 +76,8 @@ def test_names_never_met_are_copied_only_with_the_pointer(lab):
     def right(kind):
         torch.manual_seed(1)
         backbone = lab.backbone("encoder_decoder", width=32, positions={"kind": "learned", "max": 64})
-        if kind == "palm":
-            objective = lab.objective("palm", backbone, rate=0.01, split=0.8)
-        else:  # the same, with the gate shut
-            objective = lab.objective("palm", backbone, rate=0.01, split=0.8)
+        objective = lab.objective("palm", backbone, rate=0.01, split=0.8)
+        if kind == "plain":  # the gate is shut
             objective.head.gate.requires_grad_(False)
             objective.head.gate.weight.data.zero_()
             objective.head.gate.bias.data.fill_(50.0)
