@@ -179,3 +179,9 @@ def test_the_baseline_of_rare_tokens_is_what_their_own_frequencies_cost(lab):
     """Rows of one word each: the targets' frequencies, counted, cost what the baseline says."""
     objective = lab.objective("mlm", lab.backbone(), select="rare", rate=0.02)
     p = lab.facts.counts / lab.facts.counts.sum()
+    objective.rarity = np.maximum(lab.facts.counts * 1e4, 1) ** -0.5  # as of a store of such a size
+    lab.facts.counts = lab.facts.counts * 1e4
+    view = lab.view(objective, Batch(ids=keyed(1).choice(60, (4000, 50), p=p)), 1)
+    found = np.bincount(view.labels[view.labels != IGNORE], minlength=60) / (view.labels != IGNORE).sum()
+    cost = -(found[found > 0] * np.log(found[found > 0])).sum()
+    assert objective.baselines(lab.facts)["unigram"] == pytest.approx(cost, abs=0.05)
