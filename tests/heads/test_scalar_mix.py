@@ -14,7 +14,7 @@ from modeledge.core import Batch, Facts, find
 
 def make(layers=2, **settings):
     part = find("heads", "scalar_mix")
-    backbone = SimpleNamespace(config=SimpleNamespace(layers=layers))
+    backbone = SimpleNamespace(width=4, config=SimpleNamespace(layers=layers))
     return part(part.Config(kind="scalar_mix", **settings), Facts(), backbone)
 
 

@@ -19,7 +19,7 @@ def test_the_loss_is_that_of_a_plain_loop_and_empty_cells_are_no_cells():
         if x > 0:
             total += 0.5 * min(1.0, (x / 10) ** 0.75) * (score - math.log(x)) ** 2
             number += 1
-    found = weighted_squares(scores, counts, full=10, power=0.75)
+    found = weighted_squares(scores, counts, full=10.0, power=0.75)
     assert found.total.item() == pytest.approx(total, rel=1e-6) and found.count == number == 18
     found.total.backward()
     assert torch.isfinite(scores.grad).all() and (scores.grad[0, :3] == 0).all()
@@ -28,5 +28,5 @@ def test_the_loss_is_that_of_a_plain_loop_and_empty_cells_are_no_cells():
 def test_a_count_of_the_full_size_weighs_one_and_so_does_any_above():
     one = torch.ones(1)
     for count in (10.0, 1000.0):
-        found = weighted_squares(one * (math.log(count) + 2), one * count, full=10, power=0.75)
+        found = weighted_squares(one * (math.log(count) + 2), one * count, full=10.0, power=0.75)
         assert found.total.item() == pytest.approx(2.0, rel=1e-5)

@@ -10,8 +10,11 @@ from modeledge.views.arrange.blanks import append_blanks
 MASK, START, END, PAD = 90, 91, 92, 0
 
 
-class Later:
+class Later(np.random.Generator):
     """Draws that put the second span first."""
+
+    def __init__(self):
+        super().__init__(np.random.PCG64(0))
 
     def random(self, shape):
         return np.broadcast_to(np.array([0.9, 0.1] + [0.5] * (shape[1] - 2)), shape)

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from modeledge.views.corrupt.mask import choose_exactly
-from modeledge.views.corrupt.spans import Shown
 
 
 def infill(
@@ -21,7 +20,7 @@ def infill(
     rate: float,
     span: float,
     mask: int,
-) -> Shown:
+) -> tuple[Int[np.ndarray, "b u"], Bool[np.ndarray, "b u"]]:
     """Of the first n tokens of each row ceil(rate * words) words are hidden in spans of Poisson length, mean `span`.
 
     The lengths are drawn until the budget is reached and the last is cut to it; spans of no word put a mask between
