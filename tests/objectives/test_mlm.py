@@ -205,7 +205,7 @@ def pieces(ids, labels, starts):
 
 @pytest.mark.parametrize("per", ["unit", "span"])
 def test_a_unit_or_a_span_is_replaced_in_one_way(lab, per):
-    objective = lab.objective("mlm", lab.backbone(), select="words", ngrams=3, per=per)
+    objective = lab.objective("mlm", lab.backbone(), select="words", ngrams=3, replace={"per": per})
     rows = lab.rows(4000, 64)
     view = lab.view(objective, rows, 3)
     starts = rows.word_starts if per == "unit" else np.zeros(view.ids.shape, bool)

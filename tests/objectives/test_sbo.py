@@ -16,7 +16,7 @@ from modeledge.objectives import gather_targets
 @pytest.fixture
 def both(lab):
     backbone = lab.backbone()
-    mlm = lab.objective("mlm", backbone, select="words", ngrams={"stop": 0.2, "most": 10}, per="span")
+    mlm = lab.objective("mlm", backbone, select="words", ngrams={"stop": 0.2, "most": 10}, replace={"per": "span"})
     return backbone, mlm, lab.objective("sbo", backbone)
 
 

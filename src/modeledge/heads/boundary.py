@@ -19,8 +19,8 @@ from modeledge.layers.activations import ACTIVATIONS, Activation
 
 class BoundaryHead(nn.Module, Part):
     class Config(PartConfig):
-        """places: places inside a span, the first being 0; position: width of their vectors; norm: default the
-        backbone's; decoder: from the last layer to scores."""
+        """places: places inside a span, the first being 0; position: width of their vectors; norm: after each of
+        the two layers; decoder: from the last layer to scores."""
 
         places: int = Field(20, ge=1)
         position: int = Field(200, ge=1)

@@ -47,6 +47,14 @@ class Geometric(core.Config):
     most: int = Field(10, ge=1)
 
 
+class Together(core.Config):
+    """Tokens that are replaced in one way. shares: of [MASK] and of noise; per: a unit, or a span, which is what is
+    chosen without a gap."""
+
+    shares: tuple[float, float] = (0.8, 0.1)
+    per: Literal["unit", "span"] = "unit"
+
+
 class MaskedLM(Objective):
     """Hide some tokens, predict them from those that may be seen."""
 
@@ -55,15 +63,13 @@ class MaskedLM(Objective):
         line over the run; select: how they are chosen (a fixed count a row, each independently, or whole words, phrases
         or entities, where a word outside them is a unit of its own); ngrams: longest run of tokens or units, drawn with
         p(n) proportional to 1/n, or the probabilities of runs of 1, 2, ..., or a geometric law; replace: shares of
-        [MASK] and of random tokens among the chosen; per: what shares one such decision (a span: what is chosen without
-        a gap); most: at most so many a row; static: so many fixed masks a row, reused over the epochs (0: a new one
-        each time)."""
+        [MASK] and of random tokens among the chosen, drawn for each token or `per` unit or span; most: at most so many
+        a row; static: so many fixed masks a row, reused over the epochs (0: a new one each time)."""
 
         rate: Share | tuple[Share, Share] = 0.15
         select: Literal["count", "each", "words", "phrases", "entities"] = "count"
         ngrams: int | tuple[float, ...] | Geometric = 1
-        replace: tuple[float, float] = (0.8, 0.1)
-        per: Literal["token", "unit", "span"] = "token"
+        replace: tuple[float, float] | Together = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
         static: int = Field(0, ge=0)
         visible: Visible = Visible()
@@ -89,8 +95,12 @@ class MaskedLM(Objective):
         if cfg.static:  # the same masks whenever the row comes again
             draws = RowRandom(batch.row * cfg.static + batch.epoch % cfg.static, "static mask")
         chosen = self.choose(batch, maskable, draws)
-        known = {"mask": special["mask"], "words": self.facts.words, "shares": cfg.replace}
-        hidden, labels = replace(ids, chosen, draws, **known, units=self.together(batch, chosen))
+        shares, units = cfg.replace, None
+        if isinstance(shares, Together):
+            units = self.units(batch) if shares.per == "unit" else runs_of(chosen)
+            shares = shares.shares
+        known = {"mask": special["mask"], "words": self.facts.words, "shares": shares}
+        hidden, labels = replace(ids, chosen, draws, **known, units=units)
         return self._arrange(batch.but(ids=hidden, labels=labels))
 
     def _arrange(self, batch: Batch) -> Batch:
@@ -123,12 +133,6 @@ class MaskedLM(Objective):
         """Which unit of its row each token belongs to: int b t."""
         starts = STARTS.get(self.config.select)
         return word_ids(batch[starts] if starts else np.ones(batch.ids.shape, bool))
-
-    def together(self, batch: Batch, chosen: np.ndarray) -> np.ndarray | None:
-        """What is replaced in one way or not at all: the number of each token's group; None: each for itself."""
-        if self.config.per == "token":
-            return None
-        return self.units(batch) if self.config.per == "unit" else runs_of(chosen)
 
     def visible(self, batch: Batch) -> Rule:
         rules: dict[str, Rule] = {"full": full, "causal": causal, "anticausal": anticausal}

@@ -1,8 +1,8 @@
 """The span-boundary objective: each hidden token of a span from the two tokens that stand around the span.
 
-Source: SpanBERT, arXiv:1907.10529 §3.2, and its released code: spans that touch count as one, the borders stand outside,
-a span at the edge of a row has no target, a long span only its first places. It reads the `labels` that another
-objective on the same source wrote. Not here: which spans are hidden (mlm.py, `per: span`)."""
+Source: SpanBERT, arXiv:1907.10529 §3.2, and its released code: spans that touch count as one, the borders stand
+outside, a span at the edge of a row has no target, a long span only its first places. It reads the `labels` that
+another objective on the same source wrote. Not here: which spans are hidden (mlm.py, `replace: {per: span}`)."""
 
 from __future__ import annotations
 

@@ -135,8 +135,8 @@ def replace(
 ) -> tuple[Integer[np.ndarray, "b t"], Int[np.ndarray, "b t"]]:
     """Replace chosen tokens by the mask id, by a random ordinary token, or not at all; and the labels.
 
-    `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token, or once for the
-    tokens of a row that have the same number in `units`. `words` is (first, end) of ordinary ids, so that a random
+    `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token, or once for
+    the tokens of a row that have the same number in `units`. `words` is (first, end) of ordinary ids, so that a random
     token is never a special one. Returns (ids, labels), labels IGNORE elsewhere."""
     row, column = np.nonzero(chosen)
     count = chosen.sum(axis=1)
