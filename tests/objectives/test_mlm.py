@@ -185,3 +185,74 @@ def test_the_baseline_of_rare_tokens_is_what_their_own_frequencies_cost(lab):
     found = np.bincount(view.labels[view.labels != IGNORE], minlength=60) / (view.labels != IGNORE).sum()
     cost = -(found[found > 0] * np.log(found[found > 0])).sum()
     assert objective.baselines(lab.facts)["unigram"] == pytest.approx(cost, abs=0.05)
+
+
+# ---- runs of words, replaced as one (SpanBERT); phrases and entities (ERNIE) ----
+
+
+def test_geometric_lengths_are_the_truncated_law_scaled_up(lab):
+    objective = lab.objective("mlm", lab.backbone(), ngrams={"stop": 0.2, "most": 10}, rate=0.0001, replace=(1.0, 0.0))
+    n, t = 1200, 1200  # long rows: a run drawn from a short row is a little shorter than the law says
+    view = lab.view(objective, Batch(ids=np.full((n, t), 9)), 1)  # one token wanted: one run a row, never cut
+    runs = (view.labels != IGNORE).sum(1)[view.labels[:, -1] == IGNORE]
+    law = np.array([0.2 * 0.8 ** (length - 1) / (1 - 0.8**10) for length in range(1, 11)])
+    found = np.bincount(runs, minlength=11)[1:]
+    assert found.sum() == len(runs)
+    assert (np.abs(found - len(runs) * law) < 3 * np.sqrt(len(runs) * law * (1 - law))).all()
+    assert abs(runs.mean() - 3.797) < 3 * runs.std() / np.sqrt(len(runs)) + 0.005
+
+
+def pieces(ids, labels, starts):
+    """Stretches of a row as lists of (shown, label), cut wherever `starts` says or nothing is hidden."""
+    out = []
+    for row in range(len(ids)):
+        before = False
+        for shown, label, start in zip(ids[row].tolist(), labels[row].tolist(), starts[row].tolist(), strict=True):
+            hidden = label != IGNORE
+            if hidden:
+                out[-1].append((shown, label)) if before and not start else out.append([(shown, label)])
+            before = hidden
+    return out
+
+
+@pytest.mark.parametrize("per", ["unit", "span"])
+def test_a_unit_or_a_span_is_replaced_in_one_way(lab, per):
+    objective = lab.objective("mlm", lab.backbone(), select="words", ngrams=3, replace={"per": per})
+    rows = lab.rows(4000, 64)
+    view = lab.view(objective, rows, 3)
+    starts = rows.word_starts if per == "unit" else np.zeros(view.ids.shape, bool)
+    found = pieces(view.ids, view.labels, starts)
+    masked = [[shown == 4 for shown, _ in piece] for piece in found]
+    kept = [all(shown == label for shown, label in piece) for piece in found]
+    assert all(all(m) or not any(m) for m in masked)
+    n, every = len(found), sum(all(m) for m in masked)
+    assert n > 5000 and abs(every - 0.8 * n) < 3 * np.sqrt(n * 0.16)
+    long = [k for k, piece in zip(kept, found, strict=True) if len(piece) > 2]  # noise may repeat single tokens
+    assert abs(sum(long) - 0.1 * len(long)) < 3 * np.sqrt(len(long) * 0.09)
+
+
+def test_replacing_each_token_for_itself_leaves_mixed_words(lab):
+    objective = lab.objective("mlm", lab.backbone(), select="words")
+    rows = lab.rows(500, 64)
+    view = lab.view(objective, rows, 1)
+    masked = [[shown == 4 for shown, _ in piece] for piece in pieces(view.ids, view.labels, rows.word_starts)]
+    assert any(any(m) and not all(m) for m in masked)
+
+
+@pytest.mark.parametrize(("select", "field"), [("phrases", "phrase_starts"), ("entities", "entity_starts")])
+def test_phrases_and_entities_are_hidden_whole_at_the_rate(lab, select, field):
+    rows, rng = lab.rows(3000, 160), keyed("marks")  # a unit is never longer than what a row may hide
+    rows[field] = (rows.word_starts & (rng.random(rows.ids.shape) < 0.7) & ~rows.special) | np.roll(rows.special, 1, 1)
+    objective = lab.objective("mlm", lab.backbone(), select=select)
+    assert field in objective.needs
+    chosen = lab.view(objective, rows, 1).labels != IGNORE
+    error = chosen.sum(1) - 0.15 * (~rows.special).sum(1)
+    assert abs(error.mean()) < 3 * error.std() / np.sqrt(len(error)) + 0.02
+    for row in range(100):
+        unit = 0
+        states = {}
+        for place in range(160):
+            unit += bool(rows[field][row, place])
+            if not rows.special[row, place]:
+                states.setdefault(unit, set()).add(bool(chosen[row, place]))
+        assert all(len(s) == 1 for s in states.values())

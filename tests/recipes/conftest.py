@@ -96,14 +96,14 @@ def stores(raw, tmp_path_factory):
                 "parallel": "parallel.jsonl",
             }
             file = raw / files.get(reads, "pictures.parquet")
+            if reads in ("triples", "parallel") and config is not None:  # in the words of the text beside them
+                config = load_tokenizer(store("text", tokenizer, size).path)
             out = folder / str(len(made))
             listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}
             options = {"size": size} if reads not in LISTS else listed if config is not None else {}
             options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
             options |= {"lang": "lang"} if reads == "text" else {}
             options = {"second": "second"} if reads == "parallel" else options
-            if reads in ("triples", "parallel") and config is not None:  # in the words of the text beside them
-                config = load_tokenizer(store("text", tokenizer, size).path)
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)
         return made[key]

@@ -113,7 +113,8 @@ class Transformer(nn.Module, Part):
         if "positions" not in batch:
             self.positions.check(start + at.shape[1])
         x = keep("embedding", self.embedding(batch, self.positions, at))
-        mask, causal = blend(seen, self.positions, x.shape[1], start, device=x.device)
+        told = at if "positions" in batch and cache is None else None
+        mask, causal = blend(seen, self.positions, x.shape[1], start, device=x.device, at=told)
         turn = self.positions.turn(at)
         alone = cache is None and across is None and not keep.wanted
         packed = self.pack(batch, x) if alone else None
@@ -138,11 +139,15 @@ class Transformer(nn.Module, Part):
         return Packed(valid) if int(valid.sum()) < SPARSE * valid.numel() else None
 
 
-def blend(seen: Seen, positions: Positions, t: int, start: int, *, device: torch.device) -> tuple[Tensor | None, bool]:
-    """The mask and the causal flag for attention: who sees whom, and the positions' term of the scores, if any."""
+def blend(
+    seen: Seen, positions: Positions, t: int, start: int, *, device: torch.device, at: Tensor | None = None
+) -> tuple[Tensor | None, bool]:
+    """The mask and the causal flag for attention: who sees whom, and the positions' term of the scores, if any.
+
+    at: the places of the tokens, where they do not stand in order (default: the indices themselves)."""
     s = start + t
     index = torch.arange(s, device=device)
-    bias = positions.bias(index[start:], index)
+    bias = positions.bias(index[start:], index) if at is None else positions.bias(at, at)
     if bias is None:
         return seen.mask, seen.causal
     allowed = index <= index[start:, None] if seen.causal else seen.mask

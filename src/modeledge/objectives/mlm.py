@@ -1,9 +1,10 @@
 """Masked language modelling, under any visibility.
 
 Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; a rate that falls: Ankner et al.,
-arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; rare tokens first: XLM, arXiv:1901.07291 §3.3; one model
-under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span
-boundaries."""
+arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; runs of geometric length, replaced as one: SpanBERT,
+arXiv:1907.10529 §3.1; phrases and entities: ERNIE, arXiv:1904.09223 §3.2; rare tokens first: XLM, arXiv:1901.07291 §3.3;
+one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span
+boundaries (sbo.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,16 @@ from modeledge import core
 from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, entropy, own_document, pick
-from modeledge.views.corrupt.mask import Draws, choose_count, choose_each, choose_rare, choose_words, replace, word_ids
+from modeledge.views.corrupt.mask import (
+    Draws,
+    choose_count,
+    choose_each,
+    choose_rare,
+    choose_words,
+    replace,
+    runs_of,
+    word_ids,
+)
 from modeledge.visibility.causal import anticausal, causal
 from modeledge.visibility.full import full
 from modeledge.visibility.prefix import prefix
@@ -35,6 +45,24 @@ class Visible(core.Config):
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+STARTS = {"words": "word_starts", "phrases": "phrase_starts", "entities": "entity_starts"}
+"""The field that says where the units of each selection begin."""
+
+
+class Geometric(core.Config):
+    """Lengths of runs: after each unit the run ends with probability `stop`; never longer than `most`, the shares of
+    the others scaled up to make one (SpanBERT: 0.2 and 10, 3.8 words on average)."""
+
+    stop: Share = 0.2
+    most: int = Field(10, ge=1)
+
+
+class Together(core.Config):
+    """Tokens that are replaced in one way. shares: of [MASK] and of noise; per: a unit, or a span, which is what is
+    chosen without a gap."""
+
+    shares: tuple[float, float] = (0.8, 0.1)
+    per: Literal["unit", "span"] = "unit"
 
 
 class MaskedLM(Objective):
@@ -42,16 +70,17 @@ class MaskedLM(Objective):
 
     class Config(Objective.Config):
         """rate: share of ordinary tokens to predict, or the first and the last of a share that changes in a straight
-        line over the run; select: how they are chosen (a fixed count a row, each independently, whole words, or a fixed
-        count of mostly rare tokens: drawn with the inverse root of how often they occur, XLM); ngrams: longest run of
-        tokens or words, drawn with p(n) proportional to 1/n, or the probabilities of runs of 1, 2, ...; replace: shares
-        of [MASK] and of random tokens among the chosen; most: at most so many a row; static: so many fixed masks a row,
-        reused over the epochs (0: a new one each time)."""
+        line over the run; select: how they are chosen (a fixed count a row, each independently, whole words, phrases or
+        entities, where a word outside them is a unit of its own, or a fixed count of mostly rare tokens: drawn with the
+        inverse root of how often they occur, XLM); ngrams: longest run of tokens or units, drawn with p(n) proportional
+        to 1/n, or the probabilities of runs of 1, 2, ..., or a geometric law; replace: shares of [MASK] and of random
+        tokens among the chosen, drawn for each token or `per` unit or span; most: at most so many a row; static: so
+        many fixed masks a row, reused over the epochs (0: a new one each time)."""
 
         rate: Share | tuple[Share, Share] = 0.15
-        select: Literal["count", "each", "words", "rare"] = "count"
-        ngrams: int | tuple[float, ...] = 1
-        replace: tuple[float, float] = (0.8, 0.1)
+        select: Literal["count", "each", "words", "phrases", "entities", "rare"] = "count"
+        ngrams: int | tuple[float, ...] | Geometric = 1
+        replace: tuple[float, float] | Together = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
         static: int = Field(0, ge=0)
         visible: Visible = Visible()
@@ -66,6 +95,8 @@ class MaskedLM(Objective):
         self.lengths = run_lengths(config.ngrams)
         counts = facts.counts if facts.counts is not None else np.ones(facts.vocab)
         self.rarity = np.maximum(counts, 1.0) ** -0.5
+        if config.select in STARTS:
+            self.needs = (*self.needs, STARTS[config.select])
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids = batch.ids
@@ -77,7 +108,12 @@ class MaskedLM(Objective):
         if cfg.static:  # the same masks whenever the row comes again
             draws = RowRandom(batch.row * cfg.static + batch.epoch % cfg.static, "static mask")
         chosen = self.choose(batch, maskable, draws)
-        hidden, labels = replace(ids, chosen, draws, mask=special["mask"], words=self.facts.words, shares=cfg.replace)
+        shares, units = cfg.replace, None
+        if isinstance(shares, Together):
+            units = self.units(batch) if shares.per == "unit" else runs_of(chosen)
+            shares = shares.shares
+        known = {"mask": special["mask"], "words": self.facts.words, "shares": shares}
+        hidden, labels = replace(ids, chosen, draws, **known, units=units)
         return self._arrange(batch.but(ids=hidden, labels=labels))
 
     def _arrange(self, batch: Batch) -> Batch:
@@ -106,8 +142,12 @@ class MaskedLM(Objective):
             return choose_rare(maskable, self.rarity[batch.ids], rng, rate=rate, most=cfg.most)
         if cfg.select == "count" and self.lengths is None:
             return choose_count(maskable, rng, rate=rate, most=cfg.most)
-        starts = batch.word_starts if cfg.select == "words" else np.ones_like(maskable)
-        return choose_words(maskable, word_ids(starts), rng, rate=rate, most=cfg.most, lengths=self.lengths)
+        return choose_words(maskable, self.units(batch), rng, rate=rate, most=cfg.most, lengths=self.lengths)
+
+    def units(self, batch: Batch) -> np.ndarray:
+        """Which unit of its row each token belongs to: int b t."""
+        starts = STARTS.get(self.config.select)
+        return word_ids(batch[starts] if starts else np.ones(batch.ids.shape, bool))
 
     def visible(self, batch: Batch) -> Rule:
         rules: dict[str, Rule] = {"full": full, "causal": causal, "anticausal": anticausal}
@@ -132,9 +172,12 @@ class MaskedLM(Objective):
         return {"accuracy": Sum(accuracy(self.scores(out, batch), batch.targets), (batch.targets >= 0).sum())}
 
 
-def run_lengths(ngrams: int | tuple[float, ...]) -> Any:
+def run_lengths(ngrams: int | tuple[float, ...] | Geometric) -> Any:
     """Probabilities of runs of 1, 2, ... units; None if all runs are single."""
     if ngrams == 1:
         return None
-    shares = 1 / np.arange(1, ngrams + 1) if isinstance(ngrams, int) else np.asarray(ngrams)
+    if isinstance(ngrams, Geometric):
+        shares = (1 - ngrams.stop) ** np.arange(ngrams.most)
+    else:
+        shares = 1 / np.arange(1, ngrams + 1) if isinstance(ngrams, int) else np.asarray(ngrams)
     return shares / shares.sum()

@@ -16,7 +16,7 @@ from modeledge.layers.attention._cache import Cache
 from modeledge.layers.attention._packed import Packed
 from modeledge.layers.positions import Turn, stay
 
-__all__ = ["Across", "Attention", "Cache", "Context", "Keep", "Packed", "attend"]
+__all__ = ["Across", "Attention", "Cache", "Context", "Keep", "Packed", "attend", "weigh"]
 
 Project = Callable[[Tensor, Turn, Packed | None], tuple[Tensor, Tensor]]
 
@@ -113,15 +113,30 @@ def attend(
     """softmax(scale q k^T + mask) v; zeros for a query that may see nothing.
 
     Fused, unless the weights were asked for or plain products are faster."""
-    mask, wanted = context.mask, context.keep.wants(context.name)
+    mask = context.mask
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
-    if not wanted and not plain_is_faster(q, k):
+    if not context.keep.wants(context.name) and not plain_is_faster(q, k):
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=context.causal, dropout_p=dropout, scale=scale
         )
+    return F.dropout(weigh(q, k, context, scale=scale), dropout) @ v
+
+
+def weigh(
+    q: Float[Tensor, "b h t dh"],
+    k: Float[Tensor, "b h s dh"],
+    context: Context,
+    *,
+    scale: float,
+    extra: Float[Tensor, "b h t s"] | None = None,
+) -> Float[Tensor, "b h t s"]:
+    """softmax(scale q k^T + extra + mask), kept if asked for; zeros for a query that may see nothing."""
+    mask, blind = context.mask, None
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(q.dtype)
     scores = (q * scale) @ k.transpose(-1, -2)
-    blind = None
+    scores = scores if extra is None else scores + extra
     if context.causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     elif mask is not None:
@@ -132,7 +147,4 @@ def attend(
         bias = mask.clamp_min(least) if mask.is_floating_point() else torch.zeros_like(mask, dtype=q.dtype)
         scores = scores + (bias if mask.is_floating_point() else bias.masked_fill(~mask, least))
     weights = scores.softmax(-1)
-    if wanted:
-        weights = context.keep(context.name, weights if blind is None else weights.masked_fill(blind, 0.0))
-    read = F.dropout(weights, dropout) @ v
-    return read if blind is None else read.masked_fill(blind, 0.0)
+    return context.keep(context.name, weights if blind is None else weights.masked_fill(blind, 0.0))

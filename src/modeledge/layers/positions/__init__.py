@@ -1,8 +1,8 @@
 """Where a token stands. A scheme acts in one of three places and leaves the others as they are here:
 
-add       something is added to the embedding          learned, sinusoidal, grid
+add       something is added to the embedding          learned, sinusoidal, grid, biased
 turn      queries and keys are rotated                 rotary
-bias      the scores get a term each                   bucketed
+bias      the scores get a term each                   bucketed, biased
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Positions(nn.Module, Part):
         """What is done to the queries and keys (b h t dh) of the tokens at these places."""
         return stay
 
-    def bias(self, q: Int[Tensor, " t"], k: Int[Tensor, " s"]) -> Float[Tensor, "1 h t s"] | None:
-        """What is added to the scores of queries and keys with these indices; shared by all layers."""
+    def bias(self, q: Int[Tensor, "*b t"], k: Int[Tensor, "*b s"]) -> Float[Tensor, "_ h t s"] | None:
+        """What is added to the scores of queries and keys at these places, the same in every row or told a row; shared
+        by all layers."""
         return None

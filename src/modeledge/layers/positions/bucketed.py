@@ -47,5 +47,6 @@ class Bucketed(Positions):
         rough = (exact + (share * (buckets - exact)).long()).clamp(max=buckets - 1)
         return first + torch.where(far < exact, far, rough)
 
-    def bias(self, q: Int[Tensor, " t"], k: Int[Tensor, " s"]) -> Float[Tensor, "1 h t s"]:
-        return self.table(self.bucket(k[None] - q[:, None])).permute(2, 0, 1)[None]  # t s h -> 1 h t s
+    def bias(self, q: Int[Tensor, "*b t"], k: Int[Tensor, "*b s"]) -> Float[Tensor, "_ h t s"]:
+        q, k = (x.reshape(-1, x.shape[-1]) for x in (q, k))
+        return self.table(self.bucket(k[:, None] - q[:, :, None])).permute(0, 3, 1, 2)  # _ t s h -> _ h t s

@@ -83,6 +83,13 @@ def word_ids(word_starts: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t"]:
     return np.maximum(np.cumsum(word_starts, axis=1) - 1, 0)
 
 
+def runs_of(chosen: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t"]:
+    """Number the stretches of each row that are chosen without a gap, in order; arbitrary where nothing is."""
+    before = np.zeros_like(chosen)
+    before[:, 1:] = chosen[:, :-1]
+    return word_ids(chosen & ~before)
+
+
 def choose_words(
     maskable: Bool[np.ndarray, "b t"],
     words: Int[np.ndarray, "b t"],
@@ -143,17 +150,21 @@ def replace(
     mask: int,
     words: tuple[int, int],
     shares: tuple[float, float] = (0.8, 0.1),
+    units: Int[np.ndarray, "b t"] | None = None,
 ) -> tuple[Integer[np.ndarray, "b t"], Int[np.ndarray, "b t"]]:
     """Replace chosen tokens by the mask id, by a random ordinary token, or not at all; and the labels.
 
-    `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token. `words` is
-    (first, end) of ordinary ids, so that a random token is never a special one. Returns (ids, labels), labels IGNORE
-    elsewhere."""
+    `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token, or once for
+    the tokens of a row that have the same number in `units`. `words` is (first, end) of ordinary ids, so that a random
+    token is never a special one. Returns (ids, labels), labels IGNORE elsewhere."""
     row, column = np.nonzero(chosen)
     count = chosen.sum(axis=1)
     nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)  # of its row; draws are made for these only
     shape = len(ids), int(count.max(initial=0))
-    u = rng.random(shape, dtype=np.float32)[row, nth]
+    if units is None:
+        u = rng.random(shape, dtype=np.float32)[row, nth]
+    else:
+        u = rng.random(ids.shape, dtype=np.float32)[row, units[row, column]]
     noise = rng.integers(*words, shape, dtype=ids.dtype.type)[row, nth]
     shown = ids[row, column]
     hidden, labels = ids.copy(), np.full(ids.shape, IGNORE, np.int64)
