@@ -2,9 +2,9 @@
 
 Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; a rate that falls: Ankner et al.,
 arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; runs of geometric length, replaced as one: SpanBERT,
-arXiv:1907.10529 §3.1; phrases and entities: ERNIE, arXiv:1904.09223 §3.2; rare tokens first: XLM, arXiv:1901.07291 §3.3;
-one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py), span
-boundaries (sbo.py)."""
+arXiv:1907.10529 §3.1; phrases and entities: ERNIE, arXiv:1904.09223 §3.2; rare tokens first: XLM, arXiv:1901.07291
+§3.3; one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py),
+span boundaries (sbo.py)."""
 
 from __future__ import annotations
 
