@@ -110,10 +110,7 @@ def stores(raw, tmp_path_factory):
 
     def for_recipe(recipe) -> dict[str, Store]:
         size = 64 if "pairs" in recipe.data else 32
-        reads = {n: find("data.sources", c.kind).reads for n, c in recipe.data.items()}
-        if "parallel" in reads.values():  # one tokenizer for all: plain text is then the first of the two
-            reads = dict.fromkeys(reads, "parallel")
-        return {n: store(kind, recipe.tokenizer, size) for n, kind in reads.items()}
+        return {n: store(find("data.sources", c.kind).reads, recipe.tokenizer, size) for n, c in recipe.data.items()}
 
     return for_recipe
 
@@ -132,6 +129,9 @@ def toy():
             if isinstance(config, dict) and "streams" in config:
                 sets.append(f"data.{source}.streams=8")  # as many as the batch has rows
         tree = resolve(name, size=size, sets=[*sets, *more])
+        for stage in tree.keys.get("stages") or []:
+            if "loop" in stage:
+                stage["loop"] = {**stage["loop"], "steps": 6}
         return tree, check(tree)
 
     return make
