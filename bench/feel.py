@@ -271,11 +271,15 @@ def run_folder(folder: Path) -> Row:
 def readers(folder: Path) -> Row:
     """E16: the same documents in several forms give the same tokens."""
     import gzip
+    import io
+    import tarfile
 
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
     import zstandard
+
+    from modeledge.tokenizers import load_tokenizer
 
     texts = [json.loads(line)["text"] for line in text_file(folder).read_text(encoding="utf-8").splitlines()][:20]
     lines = "".join(json.dumps({"text": t}) + "\n" for t in texts).encode()
@@ -291,9 +295,18 @@ def readers(folder: Path) -> Row:
     import datasets
 
     datasets.Dataset.from_dict({"text": texts}).save_to_disk(str(forms / "f"))
+    with tarfile.open(forms / "g.tar", "w") as shard:
+        for i, text in enumerate(texts):
+            member = tarfile.TarInfo(f"{i:03d}.txt")
+            member.size = len(text.encode())
+            shard.addfile(member, io.BytesIO(text.encode()))
     made = folder / "made"
-    run("prepare", str(forms / "a.jsonl"), "--out", str(made), "--vocab", "2000", "--valid", "0", "--quiet")
+    asked = ("--tokenizer", "byte_bpe", "--vocab", "2000", "--valid", "0", "--quiet")
+    run("prepare", str(forms / "a.jsonl"), "--out", str(made), *asked)
     reference = np.load(made / "tokens.npy")
+    tokenizer = load_tokenizer(made)
+    packed = [[*ids, tokenizer.special["eos"]] for ids in tokenizer.encode_batch(texts)]
+    np.concatenate(packed).astype("<u2").tofile(forms / "h.bin")
     equal = []
     for form in sorted(forms.iterdir()):
         store = folder / f"store-{form.name}"
@@ -304,7 +317,7 @@ def readers(folder: Path) -> Row:
         equal.append((form.name, same))
     bad = [name for name, same in equal if not same]
     told = f"{len(equal) - len(bad)}/{len(equal)}" + (f" (not {', '.join(bad)})" if bad else "")
-    return Row("jsonl, .gz, .zst, parquet, .txt, `datasets` folder: same tokens", "all", told, not bad)
+    return Row("jsonl, .gz, .zst, parquet, .txt, `datasets` folder, tar, bin: same tokens", "all", told, not bad)
 
 
 def same_by_python(folder: Path) -> Row:

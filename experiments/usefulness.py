@@ -21,7 +21,7 @@ from modeledge.run.question import Question, Tuning
 MEAN = ("objectives.0.pool=mean",)
 PRETRAINED = Tuning(epochs=4, least=150, most=600, sets=MEAN)
 SCRATCH = Tuning(epochs=16, least=150, most=600, scratch=True, sets=MEAN)
-RATES, SCRATCH_RATES = (2e-4, 6e-4), (3e-4, 1e-3)
+RATES = (2e-4, 6e-4)
 PAIR = {"text": "text1", "second": "text2"}
 NLI = {"text": "premise", "second": "hypothesis"}
 
@@ -56,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     models = {name: load_model(Path(folder)) for name, _, folder in (m.partition("=") for m in arguments.model)}
     fresh = next(iter(models.values()))
-    contenders = [Contender("scratch", fresh, SCRATCH, SCRATCH_RATES)]
+    contenders = [Contender("scratch", fresh, SCRATCH, RATES)]
     contenders += [Contender(name, loaded, PRETRAINED, RATES) for name, loaded in models.items()]
     asked = [q for q in questions(arguments.data) if not arguments.tasks or q.name in arguments.tasks]
     labels = [few or None for few in arguments.labels]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
+import tarfile
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from modeledge.core import DataError
-from modeledge.data.readers import Bad, Record, Wanted, expand, read
+from modeledge.data.readers import Bad, Packed, Record, Wanted, expand, read
 from modeledge.data.readers._bytes import lines
 
 TEXT = Wanted({"text": (str,)})
@@ -44,6 +47,80 @@ def test_a_datasets_folder_gives_the_same_documents(tmp_path):
     assert texts(path) == DOCUMENTS
     datasets.DatasetDict({"train": made}).save_to_disk(str(tmp_path / "dict"))
     assert texts(expand(tmp_path / "dict")[0]) == DOCUMENTS
+
+
+def shard(path, members, mode="w"):
+    """A tar file with these members, in this order."""
+    with tarfile.open(path, mode) as out:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            out.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("packing", ["w", "w:gz"])
+def test_a_webdataset_shard_gives_the_same_documents(tmp_path, packing):
+    name = "a.tar" if packing == "w" else "a.tar.gz"
+    plain = [(f"part/{n:05d}.txt", d.encode()) for n, d in enumerate(DOCUMENTS)]
+    assert texts(shard(tmp_path / name, plain, packing)) == DOCUMENTS
+    objects = [(f"part/{n:05d}.json", json.dumps({"text": d}).encode()) for n, d in enumerate(DOCUMENTS)]
+    assert texts(shard(tmp_path / name, objects, packing)) == DOCUMENTS
+
+
+def test_neighbouring_members_of_a_shard_with_one_name_are_one_record(tmp_path):
+    members = [("a/1.jpg", b"\xff\xd8"), ("a/1.cls", b"7"), ("a/1.json", b'{"text": "one"}'), ("b/1.jpg", b"x"),
+               ("b/1.cls", b"cat"), ("b/1.caption.txt", b"two"), ("b/.hidden", b""), ("b/README", b"")]  # fmt: skip
+    wanted = Wanted({"image": (bytes,), "label": (int, str), "text": (str,)})
+    found = [r.value for r in read(shard(tmp_path / "a.tar", members), wanted, Counter())]
+    assert found == [{"image": b"\xff\xd8", "label": 7, "text": "one"}, {"image": b"x", "label": "cat", "text": "two"}]
+
+
+def test_what_is_wrong_with_a_record_of_a_shard_is_told_with_its_number_and_name(tmp_path):
+    members = [("1.txt", b"good"), ("2.txt", b"bad \xff"), ("3.json", b"{"), ("4.jpg", b"no text")]
+    path = shard(tmp_path / "a.tar", members)
+    found = bad(path)
+    assert [b.line for b in found] == [2, 3, 4]
+    assert "2: 'utf-8' codec can't decode byte 0xff" in str(found[0])
+    assert "field 'text' is missing" in str(found[2])
+    assert texts_of(path) == ["good"]
+
+
+@pytest.mark.parametrize("kept", [0, 300, 700, 5000])
+def test_a_truncated_shard_is_named(tmp_path, kept):
+    path = shard(tmp_path / "a.tar", [("1.txt", b"x" * 100), ("2.txt", b"y" * 9000)])
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"a\.tar: (the file is empty|damaged tar file)"):
+        list(read(path, TEXT, Counter()))
+
+
+def texts_of(path):
+    return [r.value["text"] for r in read(path, TEXT, Counter()) if isinstance(r, Record)]
+
+
+LETTERS = Packed(lambda ids: "".join(chr(i) for i in ids), 0, 1 << 16)
+
+
+@pytest.mark.parametrize("header", [b"", np.pad(np.array([20240520, 1, 9], "<i4"), (0, 253)).tobytes()])
+def test_packed_ids_give_the_same_documents(tmp_path, header):
+    ids = [i for d in DOCUMENTS for i in (*map(ord, d), 0)]
+    path = tmp_path / "a.bin"
+    path.write_bytes(header + np.array([0, *ids, 0], "<u2").tobytes())
+    assert texts(path, TEXT._replace(packed=LETTERS)) == DOCUMENTS
+    path.write_bytes(np.array(ids[:-1], "<u4").tobytes())
+    assert texts(path, TEXT._replace(packed=LETTERS._replace(vocab=1 << 17))) == DOCUMENTS
+
+
+def test_what_is_wrong_with_packed_ids_is_told(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(np.array([5, 6, 900], "<u2").tobytes())
+    with pytest.raises(DataError, match="need the tokenizer"):
+        texts(path)
+    with pytest.raises(DataError, match="id 900 at byte 4, but the tokenizer has 500 ids"):
+        texts(path, TEXT._replace(packed=LETTERS._replace(vocab=500)))
+    path.write_bytes(b"abc")
+    with pytest.raises(DataError, match="truncated: 1 bytes left"):
+        texts(path, TEXT._replace(packed=LETTERS))
 
 
 def test_documents_of_plain_text_are_files_paragraphs_or_lines(tmp_path):

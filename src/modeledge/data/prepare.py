@@ -23,7 +23,7 @@ from modeledge.data._job import REJECTS, Job, Progress, Summary, names_of
 from modeledge.data._names import vectors_for, write_names
 from modeledge.data._text import TextWriter, train_tokenizer, write_text
 from modeledge.data._triples import TriplesWriter, read_descriptions, write_descriptions
-from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Wanted, expand
+from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Packed, Wanted, expand
 from modeledge.data.store import StoreWriter, require_free
 
 Kind = Literal["text", "table", "images", "pairs", "parallel", "triples", "fields"]
@@ -32,7 +32,7 @@ Near = Literal["count", "drop"]
 OnBad = Literal["stop", "skip"]
 _CHOICES = {"kind": Kind, "documents": Documents, "words": Words, "near": Near, "on_bad": OnBad}
 Files = str | Path | Sequence[str | Path]
-KINDS = {"text": TEXTS, "table": TABLES, "images": (*IMAGES, ".parquet"), "pairs": TABLES, "parallel": TABLES}
+KINDS = {"text": TEXTS, "table": TABLES, "images": (*IMAGES, ".parquet", ".tar"), "pairs": TABLES, "parallel": TABLES}
 KINDS |= {"triples": TABLES, "fields": TABLES}
 """What can be prepared, and from files of which endings."""
 
@@ -150,7 +150,16 @@ class Plan:
         if self.lang not in (None, "file") and self.kind == "text":
             columns[str(self.lang)] = (str, int)
         optional = ("label",) if self.kind == "images" and self.label == "label" else ()
-        return Wanted(columns, optional, self.documents)
+        return Wanted(columns, optional, self.documents, packed=self.packed)
+
+    @property
+    def packed(self) -> Packed | None:
+        """How to read files of ids: by the tokenizer that was given, if it can encode already and knows an end."""
+        given = self.tokenizer
+        if isinstance(given, PartConfig) or not getattr(given, "vocab", 0):
+            return None
+        end = given.special.get("eos", given.special.get("sep"))
+        return None if end is None else Packed(given.decode, end, given.vocab)
 
     def jobs(self) -> list[Job]:
         """What is read for training and, if files are given for it, for validation."""

@@ -1,6 +1,7 @@
 """Readers: from files to records, one after the other, in flat memory.
 
-.txt .jsonl .csv .tsv (each also .gz and .zst), .parquet, a `datasets` folder on disk, image files; folders and globs.
+.txt .jsonl .csv .tsv .tar .bin (each also .gz and .zst), .parquet, a `datasets` folder on disk, image files; folders
+and globs.
 A damaged file raises DataError naming it; a damaged record becomes a Bad, so that the caller may stop or go on."""
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from typing import Any
 
 from modeledge.core import DataError
 from modeledge.data.readers._columns import read_arrow, read_parquet
+from modeledge.data.readers._ids import read_ids
 from modeledge.data.readers._lines import read_jsonl, read_separated, read_text
 from modeledge.data.readers._pictures import read_picture
-from modeledge.data.readers._record import Bad, Documents, Record, Wanted
+from modeledge.data.readers._record import Bad, Documents, Packed, Record, Wanted
+from modeledge.data.readers._shards import read_shard
 
-__all__ = ["Bad", "Documents", "Record", "Wanted", "expand", "read"]
+__all__ = ["Bad", "Documents", "Packed", "Record", "Wanted", "expand", "read"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
-TEXTS = (".txt", *TABLES)
+TABLES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".tar")
+TEXTS = (".txt", ".bin", *TABLES)
 _PACKED = (".gz", ".zst")
 
 
@@ -107,6 +110,8 @@ def read(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record | B
         ".csv": read_separated,
         ".tsv": read_separated,
         ".parquet": read_parquet,
+        ".tar": read_shard,
+        ".bin": read_ids,
         "arrow": read_arrow,
     }
     readers |= dict.fromkeys(IMAGES, read_picture)

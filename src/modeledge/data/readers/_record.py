@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from modeledge.core import DataError, nearest, unknown
@@ -33,14 +34,24 @@ class Bad(NamedTuple):
         return f"{place}: {self.reason}" + (f" (byte {self.offset})" if self.offset >= 0 else "")
 
 
+class Packed(NamedTuple):
+    """What it takes to read packed ids: their text, the id that ends a document, how many ids there are."""
+
+    decode: Callable[[Any], str]
+    end: int
+    vocab: int
+
+
 class Wanted(NamedTuple):
     """columns: name -> allowed Python types; optional: may be absent or null; documents: what a document of .txt is;
-    bare: separated values may come without a header, their columns then stand in the order wanted."""
+    bare: separated values may come without a header, their columns then stand in the order wanted; packed: how to read
+    files of ids."""
 
     columns: dict[str, tuple[type, ...]]
     optional: tuple[str, ...] = ()
     documents: Documents = "file"
     bare: bool = False
+    packed: Packed | None = None
 
 
 def check(value: Any, wanted: Wanted, file: str, line: int, offset: int) -> Record | Bad:
