@@ -165,6 +165,9 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Pre-train a recipe on data."""
+    from modeledge.recipe.resolve import find_recipe
+
+    find_recipe(recipe)  # a misspelt name is told at once, before torch is imported
     from modeledge.run.pretrain import pretrain as run
 
     outcome = run(
@@ -371,6 +374,10 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Several recipes at the same cost, side by side, with intervals."""
+    from modeledge.recipe.resolve import find_recipe
+
+    for name in recipes:
+        find_recipe(name)
     from modeledge.run.compare import compare as run
     from modeledge.run.question import Question
 
