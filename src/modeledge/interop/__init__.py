@@ -14,6 +14,7 @@ from torch import Tensor
 from modeledge.core import InputError, find, kinds, nearest
 from modeledge.interop._check import Check, compare
 from modeledge.interop._folder import Aside, read_config, read_tensors, write_files
+from modeledge.interop._pictures import PICTURES, read_pictures, write_pictures
 from modeledge.interop._port import Port, same_backbone
 from modeledge.interop._settings import complete, differences
 
@@ -176,6 +177,9 @@ def import_folder(folder: Path) -> Imported:
     Raises InputError for anything that is not one, pickled weights, and models that bring code."""
     folder = Path(folder)
     found = from_hf(read_config(folder), read_tensors(folder), where=str(folder / "config.json"))
+    if (folder / PICTURES).is_file():
+        found.backbone = complete(found.backbone)
+        read_pictures(folder, found.backbone)
     port = port_of(found.type, where=str(folder))
     for name in port.inner:
         if (folder / name).is_dir():
@@ -198,6 +202,7 @@ def export_folder(
     config, tensors, inner = export(tree, state, facts, model_type=model_type)
     with Aside(Path(folder)) as place:
         write_files(place, config, tensors)
+        write_pictures(place, complete(tree["backbone"]), facts)
         for name, (c, t, _) in inner.items():
             write_files(place / name, c, t)
         if tokenizer is not None:
