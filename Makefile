@@ -43,7 +43,7 @@ golden: $(VENV)/.test
 	$(BIN)/python tools/golden.py
 
 bench: $(VENV)/.test
-	$(BIN)/python bench/cpu_mlm.py
+	$(BIN)/python bench/all.py
 
 feel: $(VENV)/.test
 	$(BIN)/python bench/feel.py --write docs/feel.md

@@ -31,20 +31,26 @@ LENGTH = 128
 
 
 class Peer:
-    """transformers.Trainer; a window is a `train` call of so many steps on a slice of the data."""
+    """transformers.Trainer; a window is a `train` call of so many steps on a slice of the data.
 
-    def __init__(self, texts: list[str], folder: Path, config: dict, *, batch: int, full: bool, tuned: bool):
+    length: tokens a row at most; compiled: whether the peer compiles its model too."""
+
+    def __init__(
+        self, texts: list[str], folder: Path, config: dict, *, batch: int, full: bool, tuned: bool,
+        length: int = LENGTH, device: str = "cpu", compiled: bool = False,
+    ):  # fmt: skip
         from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         drop = 0.0 if tuned else 0.1
         self.config = BertConfig(**config, hidden_dropout_prob=drop, attention_probs_dropout_prob=drop)
         self.model = BertForMaskedLM(self.config)
-        encode = self.tokenizer(texts, truncation=True, max_length=LENGTH)["input_ids"]
+        encode = self.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
         if full:
             flat = np.concatenate([np.array(e) for e in encode])
-            encode = [r.tolist() for r in flat[: len(flat) // LENGTH * LENGTH].reshape(-1, LENGTH)]
+            encode = [r.tolist() for r in flat[: len(flat) // length * length].reshape(-1, length)]
         self.rows, self.batch, self.tuned, self.place = encode, batch, tuned, 0
+        self.cpu, self.compiled = device == "cpu", compiled
         self.collator = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=0.15)
 
     def __call__(self, steps: int) -> float:
@@ -56,15 +62,19 @@ class Peer:
         rows = [{"input_ids": self.rows[i]} for i in at]
         tokens = sum(len(r["input_ids"]) for r in rows)
         extra = (
-            {"optim": "adamw_torch_fused", "logging_nan_inf_filter": False, "dataloader_num_workers": 1}
+            {
+                "optim": "adamw_torch_fused",
+                "logging_nan_inf_filter": False,
+                "dataloader_num_workers": 1 if self.cpu else 8,
+            }
             if self.tuned
             else {}
         )
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
-                output_dir=folder, max_steps=steps, per_device_train_batch_size=self.batch, bf16=True, use_cpu=True,
+                output_dir=folder, max_steps=steps, per_device_train_batch_size=self.batch, bf16=True, use_cpu=self.cpu,
                 learning_rate=1e-3, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",
-                **extra,
+                torch_compile=self.compiled, **extra,
             )  # fmt: skip
             trainer = Trainer(model=self.model, args=arguments, train_dataset=rows, data_collator=self.collator)
             begun = time.perf_counter()
@@ -80,9 +90,10 @@ def gate(ours: Ours, peer: Peer) -> float:
     assert all("pooler" in k for k in left.unexpected_keys), left  # ours has one, which no masked token uses
     assert all("decoder" in k for k in left.missing_keys), left  # tied
     batch = ours.feed.step(0).works[0].micros[0]
-    tensors = batch.tensors()
+    device = next(ours.model.parameters()).device
+    tensors = batch.tensors(device)
     ours.model.eval()
-    peer.model.eval()
+    peer.model.to(device).eval()
     with torch.no_grad():
         sums = ours.model(("mlm",), tensors)["mlm"]
         mask = tensors.valid if "valid" in tensors else torch.ones_like(tensors.ids)
