@@ -1,6 +1,6 @@
 """G2: masked language modelling on a GPU, real tokens a second, against the Hugging Face Trainer with compile.
 
-    python bench/gpu_mlm.py --text FILE.parquet [--model base|small|mini] [--lengths natural|full] [--peer default|tuned]
+    python bench/gpu_mlm.py --text FILE.parquet [--model base|small|mini] [--lengths natural|full] [--peer tuned]
 
 The same two sides, gate and windows as cpu_mlm.py, with rows of up to 512 tokens. Printed besides the ratio: tokens a
 second, share of the dense bf16 peak (MFU; six operations a parameter and token, attention's products added), seconds
