@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from modeledge.core import Part, kinds
+from modeledge.core import Part, find, kinds
+from modeledge.core.batch import PER_TOKEN
 from modeledge.recipe.read import read_file
 from modeledge.recipe.resolve import resolve, shipped
 
@@ -215,6 +216,14 @@ def test_every_kind_has_a_test_of_its_own_or_a_contract_test_of_its_room():
             if not mirrored and not any(used.search(text) for text in texts.values()):
                 bad.append(f"{room}.{kind}: no {folder.name}/test_{kind}.py, no test names it or walks its room")
     none(bad)
+
+
+def test_every_field_an_objective_needs_is_explained():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page[page.index("## Batch fields") : page.index("## View (rooms")]
+    explained = set(re.findall(r"`([a-z_]+)`", table))
+    wanted = set(PER_TOKEN).union(*(find("objectives", kind).needs for kind in kinds("objectives")))
+    assert not wanted - explained
 
 
 def test_recipes_are_short_and_their_chains_too():
