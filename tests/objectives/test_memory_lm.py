@@ -20,7 +20,7 @@ def model(vocab=30, **changes):
 
 
 def objective(backbone, vocab=30, **settings):
-    config = find("objectives", "recurrent_lm").Config.model_validate({"kind": "recurrent_lm", **settings})
+    config = find("objectives", "memory_lm").Config.model_validate({"kind": "memory_lm", **settings})
     return build("objectives", config, Facts(vocab=vocab, special={"eos": 0}), backbone).eval()
 
 
@@ -96,7 +96,7 @@ def test_with_the_same_reach_every_token_sees_as_many_keys():
 
 def test_a_backbone_without_memory_is_refused(lab):
     with pytest.raises(RecipeError, match="backbone with memory"):
-        lab.objective("recurrent_lm", lab.backbone())
+        lab.objective("memory_lm", lab.backbone())
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_only_memory_tells_what_stood_longer_ago_than_a_row_is_long(length):
             stream = np.tile(rng.integers(1, 9, (32, 20)), (1, 3))
         begin = 12 * (step % 5)
         batch = ready(made, stream[:, begin : begin + 12], step % 5 == 0)
-        loss = made(backbone, batch)["recurrent_lm"].mean()
+        loss = made(backbone, batch)["memory_lm"].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

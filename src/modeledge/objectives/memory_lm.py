@@ -20,7 +20,7 @@ from modeledge.visibility import both, see
 from modeledge.visibility.memory import after_memory, memory
 
 
-class RecurrentLM(Remembering, CausalLM):
+class MemoryLM(Remembering, CausalLM):
     """Needs a backbone that takes a memory (transformer_xl, two_stream), and rows of parallel streams."""
 
     class Config(CausalLM.Config):
