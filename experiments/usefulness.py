@@ -1,20 +1,24 @@
 """Is pre-training on a laptop of use? BERT-mini pre-trained for some minutes against the same model from scratch.
 
-    modeledge pretrain bert --size mini --data $MODELEDGE_DATA/text --budget 10min --out runs/10min
+    modeledge pretrain bert --size mini --data TEXT.parquet ... --budget 10min --out runs/10min
     python experiments/usefulness.py --model 10min=runs/10min --model 60min=runs/60min --out results/usefulness
 
 Eight English tasks, all labels and 100, five seeds, 95 % intervals; every contender has its own best of two learning
 rates, told on a tenth of the training rows, which it does not see then. All are read at the mean of the tokens: at the
 first token a model pre-trained for minutes loses even to fresh weights. It can be stopped and started again: finished
-cells are kept. A cell takes 20 to 110 s on one thread."""
+cells are kept. A cell takes 20 to 110 s on one thread.
+
+    python experiments/usefulness.py --page     # docs/usefulness.md from the committed results"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
-from modeledge.run.contest import Contender, Contest
+from modeledge.analysis.intervals import Interval
+from modeledge.run.contest import Contender, Contest, markdown
 from modeledge.run.keep import load_model
 from modeledge.run.question import Question, Tuning
 
@@ -44,16 +48,58 @@ def questions(data: Path) -> list[Question]:
     ]
 
 
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "experiments" / "results" / "usefulness.json", ROOT / "docs" / "usefulness.md"
+HEAD = """# Is pre-training on a laptop of use?
+
+BERT-mini (4 layers of 256, 8,192 word pieces), pre-trained for ten and for sixty minutes on books, textbooks and
+encyclopedia passages on two cores, against the same model from fresh weights. Every contender has its own best of two
+learning rates (told on a tenth of the training rows, which are then left out there), reads the mean of the tokens, and
+is taught {seeds} times. Points of 100 with 95 % intervals; a difference is bold where its interval leaves out zero.
+
+```bash
+T=$MODELEDGE_DATA/text
+modeledge pretrain bert --size mini --budget 10min --out runs/10min --data $T/en_books.train.parquet \\
+  --data $T/en_textbooks.train.parquet --data $T/en_wiki_passages.train.parquet
+python experiments/usefulness.py --model 10min=runs/10min --model 60min=runs/60min --out results/usefulness
+```
+
+"""
+
+
+def page() -> str:
+    """The documentation's page of the committed results."""
+    told = json.loads(RESULTS.read_text(encoding="utf-8"))
+    names = list(told["contenders"])
+    rows = [{**r, **{k: {n: Interval(**i) for n, i in r[k].items()} for k in ("mean", "gain")}} for r in told["rows"]]
+    lines = [markdown(rows, names)]
+    for labels in dict.fromkeys(row["labels"] for row in rows):
+        shown = "All labels" if labels is None else f"{labels} labels"
+        for name in names[1:]:
+            gains = [row["gain"][name] for row in rows if row["labels"] == labels]
+            better, worse = (sum(g.sure and g.mean * sign > 0 for g in gains) for sign in (1, -1))
+            lines.append(
+                f"- {shown}, {name}: surely better on {better} of {len(gains)} tasks, surely worse on {worse}."
+            )
+    return HEAD.format(seeds=told["seeds"]) + "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Read the arguments, run what is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", required=True, help="NAME=FOLDER of a pre-trained model")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", action="append", help="NAME=FOLDER of a pre-trained model")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MODELEDGE_DATA", "data")))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, nargs="*", default=[100, 0], help="numbers of labels; 0: all of them")
     parser.add_argument("--tasks", nargs="*", default=None, help="only these of the eight")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.name} from {RESULTS.name}")
     arguments = parser.parse_args()
+    if arguments.page:
+        PAGE.write_text(page(), encoding="utf-8")
+        return
+    if not arguments.model or arguments.out is None:
+        parser.error("--model and --out say what to compare and where the results go")
     models = {name: load_model(Path(folder)) for name, _, folder in (m.partition("=") for m in arguments.model)}
     fresh = next(iter(models.values()))
     contenders = [Contender("scratch", fresh, SCRATCH, RATES)]
