@@ -310,35 +310,46 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links, names.")
     ] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Of a causal model taught none: ask with so many examples in the prompt.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="With --shots: compare answers by likelihood a token (length), total or prior.")
+    ] = "length",
+    name: Annotated[list[str], typer.Option(help="With --shots: what a class is called: --name 1=positive.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """The figures of a model on labelled rows or held-out data."""
-    from modeledge.run.predict import evaluate_model
+    from modeledge.run.predict import Shots, evaluate_model
 
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-    figures = evaluate_model(folder, data, task=task, columns=columns or None, device=device)
+    asked = None if shots is None else Shots(shots, by, pairs(name, "--name"))  # type: ignore[arg-type]
+    figures = evaluate_model(folder, data, task=task, shots=asked, columns=columns or None, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or a causal language model to prompt.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A fine-tuned model, or one that goes on with a text or fills its blanks.")
+    ],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
-    text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
+    text: Annotated[list[str], typer.Option(help="A text to answer, go on with or fill. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
     temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
     top_p: Annotated[float, typer.Option(help="Draw among the fewest tokens that hold this share.")] = 1.0,
-    limit: Annotated[int, typer.Option(help="Continue a prompt by at most so many tokens.")] = 40,
+    limit: Annotated[int, typer.Option(help="Continue a prompt, or fill a blank, by at most so many tokens.")] = 40,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """What a model answers, one JSON line a row."""
+    """What a model answers, one JSON line a row: its task's answers, a prompt continued, or the [MASK]s of a text filled."""
+    from modeledge.run.blanks import fill_blanks, fills_blanks
     from modeledge.run.keep import load_model
     from modeledge.run.predict import predict as run
     from modeledge.run.prompt import continue_texts, continues_text
@@ -348,6 +359,8 @@ def predict(
     loaded = load_model(folder)
     if text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
+    elif text and fills_blanks(loaded):
+        answers = fill_blanks(loaded, text, how, limit=limit)
     else:
         columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
         answers = run(loaded, data, texts=text, columns=columns or None, device=device, how=how)
