@@ -333,9 +333,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    folder: Annotated[
-        Path, typer.Argument(help="A fine-tuned model, or one that goes on with a text or fills its blanks.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or one that goes on with texts or fills blanks.")],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer, go on with or fill. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
@@ -348,7 +346,7 @@ def predict(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """What a model answers, one JSON line a row: its task's answers, a prompt continued, or the [MASK]s of a text filled."""
+    """What a model answers, one JSON line a row; of a model taught no task, a text continued, or its [MASK]s filled."""
     from modeledge.run.blanks import fill_blanks, fills_blanks
     from modeledge.run.keep import load_model
     from modeledge.run.predict import predict as run

@@ -1,4 +1,4 @@
-"""Texts with blanks, filled by whatever model was pre-trained to: a token a blank (BERT), or as many as each needs (GLM).
+"""Texts with blanks, filled by whatever model was pre-trained to: one token each (BERT), or as many as needed (GLM).
 
 Not here: how (fill.py, infill.py)."""
 
@@ -21,8 +21,8 @@ def fills_blanks(loaded: Loaded) -> bool:
 def fill_blanks(
     loaded: Loaded, texts: Sequence[str], how: Greedy | Sample | Beam, *, limit: int
 ) -> list[dict[str, Any]]:
-    """One dict a text: `filled`, the text with its blanks filled, and `guesses`, for each blank the likeliest tokens with
-    their probabilities (one token a blank) or what was written (at most `limit` tokens a blank).
+    """One dict a text: `filled`, the text with its blanks filled, and `guesses`, for each blank the likeliest tokens
+    with their probabilities (one token a blank) or what was written (at most `limit` tokens a blank).
 
     Raises InputError for a text without [MASK]."""
     if any(config.kind == "infill" for config in loaded.recipe.objectives):

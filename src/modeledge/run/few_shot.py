@@ -1,4 +1,4 @@
-"""How well a causal language model answers the rows of a table with examples in its prompt, or none: nothing is trained.
+"""How well a causal language model answers rows of a table with examples in its prompt, or none: nothing is trained.
 
 Source: GPT-3, arXiv:2005.14165 §2: the examples are drawn from the training rows and are the same for every question;
 options, or the names of the classes, are compared by their likelihood. Not here: the prompts and scores
