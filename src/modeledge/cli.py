@@ -266,6 +266,9 @@ def finetune(
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
+    long: Annotated[
+        str, typer.Option(help="Texts too long for a row: cut, or recall, the blocks a judge picks (CogLTX).")
+    ] = "cut",
     orders: Annotated[str, typer.Option(help="both: read a pair in both orders (GPT's similarity).")] = "given",
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -291,8 +294,10 @@ def finetune(
         raise errors().InputError(errors().unknown("--train", "choice", train, ["all", "head"]))
     if orders not in ("given", "both"):
         raise errors().InputError(errors().unknown("--orders", "choice", orders, ["given", "both"]))
+    if long not in ("cut", "recall"):
+        raise errors().InputError(errors().unknown("--long", "choice", long, ["cut", "recall"]))
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-    question = Question(task, data, valid, columns or None, length, orders)  # type: ignore[arg-type]
+    question = Question(task, data, valid, columns or None, length, orders, long)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
         labels=labels, scratch=scratch, sets=tuple(sets),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeledge.core import Batch, DataError, InputError, build, keyed
+from modeledge.core import Batch, DataError, InputError, build, find, keyed
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources.table import LabelledTable
 from modeledge.data.store import Store
@@ -77,12 +77,13 @@ def data_of(loaded: Loaded) -> Any:
 def rows_for(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> Any:
     """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
     config = data_of(loaded)
-    if config.kind != "table":
+    kind = find("data.sources", config.kind)
+    if not issubclass(kind, LabelledTable):
         return build("data.sources", config, store, loaded.facts, "train")
-    known = {k: v for k in ROLES if (v := getattr(config, k))}
+    known = {k: v for k in ROLES if (v := getattr(config, k, None))}
     given = known_columns(task_of(loaded.model)[0], known | (columns or {}))
     keys = config.model_dump() | given | {"limit": None} | changes
-    return LabelledTable(LabelledTable.Config.model_validate(keys), store, loaded.facts, "train")
+    return kind(kind.Config.model_validate(keys), store, loaded.facts, "train")
 
 
 def held_out(store: Any) -> Any:

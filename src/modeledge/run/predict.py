@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from modeledge.core import InputError
+from modeledge.data.sources.blocks import Blocks
 from modeledge.data.tables import open_data
+from modeledge.engine.device import choose_device
 from modeledge.run.answer import GREEDY, How, Texts, answers, data_of, held_out, judge, rows_for, task_of
 from modeledge.run.few_shot import few_shot
 from modeledge.run.frozen import look
 from modeledge.run.in_context import Normal
 from modeledge.run.keep import Loaded, load_model
+from modeledge.run.recall import remember
 from modeledge.run.tasks import Answers
 
 
@@ -45,8 +48,15 @@ def predict(
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
     store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])
-    source = rows_for(loaded, held_out(store), columns=columns, target="none")
+    source = shown(loaded, rows_for(loaded, held_out(store), columns=columns, target="none"), device)
     return answers(loaded, source, device=device, how=how)
+
+
+def shown(loaded: Loaded, source: Any, device: str) -> Any:
+    """The source itself; one of long texts shows what the model's judge picks."""
+    if isinstance(source, Blocks):
+        remember(loaded, source, device=choose_device(device))
+    return source
 
 
 def _row(text: Any, config: Any) -> dict[str, Any]:
@@ -85,5 +95,5 @@ def evaluate_model(
         return look(loaded, data, task, columns=columns, device=device)
     taught, _ = task_of(loaded.model)
     scored = {"target": "number"} if taught == "embed" and "label" in (columns or {}) else {}
-    source = rows_for(loaded, held_out(open_data(data)), columns=columns, **scored)
+    source = shown(loaded, rows_for(loaded, held_out(open_data(data)), columns=columns, **scored), device)
     return judge(loaded, source, device=device, how=how)

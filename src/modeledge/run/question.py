@@ -20,6 +20,8 @@ class Question:
     columns  role -> column: text, second, label, choices (several columns, or one with a list)
     length   tokens a row (default: the task's own, at most what the model has places for)
     orders   both: a pair whose order means nothing is read in both (GPT's similarity)
+    long     what is read of a text that is too long: cut, its beginning (of a passage, windows); recall, the blocks of
+             it that a judge picks (CogLTX)
     metric   the figure it is known by (default: the task's own)
     name     what it is called in tables (default: the task)"""
 
@@ -29,6 +31,7 @@ class Question:
     columns: dict[str, str | Sequence[str]] | None = None
     length: int | None = None
     orders: Literal["given", "both"] = "given"
+    long: Literal["cut", "recall"] = "cut"
     metric: str = ""
     name: str = ""
 

@@ -18,6 +18,7 @@ from modeledge.analysis.retrieval import retrieval
 from modeledge.analysis.scores import classification, regression
 from modeledge.core import InputError, unknown
 from modeledge.data.sources._table_forms import answers_of, options_of
+from modeledge.data.sources.blocks import Blocks
 from modeledge.data.sources.table import LabelledTable
 
 Answers = list[dict[str, Any]]
@@ -135,6 +136,15 @@ def read_vectors(raw: list[np.ndarray], source: LabelledTable) -> Answers:
     return [{"vectors": v.tolist(), "cosine": float(v[0] @ v[1])} if pair else {"vectors": v.tolist()} for v in raw]
 
 
+def read_blocks(raw: list[np.ndarray], source: Blocks) -> Answers:
+    """The blocks that are kept of a long text, in its order, with their scores."""
+    decode = source.facts.tokenizer.decode
+    return [
+        {"blocks": [decode(source.words(text, i)) for i in chosen], "scores": scores[: len(chosen)].tolist()}
+        for scores, (text, chosen) in zip(raw, source.shown, strict=True)
+    ]
+
+
 def read_texts(raw: list[np.ndarray], source: LabelledTable) -> Answers:
     """The text that was written."""
     pad = source.facts.pad
@@ -188,6 +198,17 @@ def judge_vectors(answers: Answers, source: LabelledTable) -> dict[str, float]:
     return {k: v for k, v in found.items() if k.startswith(("recall", "median"))}
 
 
+def judge_blocks(answers: Answers, source: Blocks) -> dict[str, float]:
+    """How often all of the answer's block, or blocks, were kept, of the texts that have an answer.
+
+    Raises InputError where answers are not spans of the text."""
+    held = [(source.crucial(text), chosen) for text, chosen in source.shown]
+    asked = [np.isin(np.flatnonzero(crucial), chosen).all() for crucial, chosen in held if crucial.any()]
+    if not asked:
+        raise InputError("evaluate: a judge of relevance is judged by answers that are spans of the texts (span_qa)")
+    return {"kept": float(np.mean(asked)), "n": float(len(asked))}
+
+
 def judge_texts(answers: Answers, source: LabelledTable) -> dict[str, float]:
     """BLEU, chrF, ROUGE and exact match against the references."""
     gold = [r.value[source.config.label] for r in source.records]
@@ -210,14 +231,19 @@ TASKS: dict[str, Kind] = {
         "embed", "separate", "spearman", read_vectors, judge_vectors, target="number", needs=("text", "second")
     ),
     "image_label": Kind("image_label", "", "accuracy", read_classes, judge_classes, needs=()),
+    "relevance": Kind("relevance", "text", "kept", read_blocks, judge_blocks),
     "text_to_text": Kind("seq2seq", "generate", "rougeL", read_texts, judge_texts),
 }
+
+
+JUDGE = "relevance"
+"""Taught together with the task whose texts it judges, never alone."""
 
 
 def task_kind(name: str) -> Kind:
     """The task of that name. Raises InputError naming the nearest."""
     if name not in TASKS:
-        raise InputError(unknown(f"--task {name}", "task", name, TASKS))
+        raise InputError(unknown(f"--task {name}", "task", name, TASKS.keys() - {JUDGE}))
     return TASKS[name]
 
 
