@@ -1,9 +1,9 @@
 """Teach a task on texts longer than the model: a judge that picks blocks and a reasoner that reads them, by turns.
 
-Source: CogLTX (NeurIPS 2020) §3 and its released code. Without labels of relevance, blocks that share most words with the
-question (BM25) are relevant at first, and the block of a known answer always; later, blocks are left out one at a time,
-and those without which the reasoner's loss rises have mattered. The release measures this during training, here it is
-done after each round. Not here: the picking (recall.py), the rows (data/sources/blocks.py)."""
+Source: CogLTX (NeurIPS 2020) §3 and its released code. Without labels of relevance, blocks that share most words with
+the question (BM25) are relevant at first, and the block of a known answer always; later, blocks are left out one at a
+time, and those without which the reasoner's loss rises have mattered. The release measures this during training, here
+it is done after each round. Not here: the picking (recall.py), the rows (data/sources/blocks.py)."""
 
 from __future__ import annotations
 
