@@ -259,7 +259,7 @@ def list_kinds(
 @app.command()
 def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
-    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed or text_to_text.")],
+    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed, hops or text_to_text.")],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,

@@ -78,7 +78,7 @@ def rows_for(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = Non
     """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
     config = data_of(loaded)
     kind = find("data.sources", config.kind)
-    if not issubclass(kind, LabelledTable):
+    if kind.reads != "table":
         return build("data.sources", config, store, loaded.facts, "train")
     known = {k: v for k in ROLES if (v := getattr(config, k, None))}
     given = known_columns(task_of(loaded.model)[0], known | (columns or {}))
@@ -138,8 +138,10 @@ def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: Ho
     model = loaded.model
     task, name = task_of(model)
     objective: Objective = model.objectives[name]  # type: ignore[assignment]
-    raw = outputs(model, objective, source, device=choose_device(device), how=how)
-    return TASKS[task].read(raw, source)
+    kind, place = TASKS[task], choose_device(device)
+    if kind.ask is not None:
+        return kind.ask(model, objective, source, device=place)
+    return kind.read(outputs(model, objective, source, device=place, how=how), source)
 
 
 def judge(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:

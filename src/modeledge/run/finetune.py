@@ -15,12 +15,16 @@ from modeledge.analysis.intervals import Interval, interval
 from modeledge.core import InputError
 from modeledge.run.keep import Loaded, load_model
 from modeledge.run.long import LongTexts
+from modeledge.run.multi_hop import MultiHop
 from modeledge.run.pictures import Pictures
 from modeledge.run.progress import Progress, make_progress
 from modeledge.run.question import PLAIN, Question, Tuning
 from modeledge.run.setting import Setting
 
 __all__ = ["Question", "Tuned", "Tuning", "finetune"]
+
+SETTINGS: dict[str, type[Setting]] = {"image_label": Pictures, "hops": MultiHop}
+"""Tasks whose data or models are of a kind of their own."""
 
 
 @dataclass
@@ -90,7 +94,7 @@ def finetune(
     if not numbers:
         raise InputError("--seeds 0: at least one")
     progress = progress or make_progress(quiet=quiet)
-    make = Pictures if question.task == "image_label" else LongTexts if question.long == "recall" else Setting
+    make = LongTexts if question.long == "recall" else SETTINGS.get(question.task, Setting)
     setting = make(loaded, question, tuning, say=progress.say)
     home = Path(out) if out is not None else None
     tuned = Tuned(question, question.metric or setting.kind.metric, {}, home, setting.told())

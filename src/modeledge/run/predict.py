@@ -62,10 +62,10 @@ def shown(loaded: Loaded, source: Any, device: str) -> Any:
 def _row(text: Any, config: Any) -> dict[str, Any]:
     if isinstance(text, dict):
         return text
-    if isinstance(text, str) and config.form == "words":
+    if isinstance(text, str) and getattr(config, "form", "") == "words":
         text = text.split()
     if isinstance(text, str | list):
-        return {config.text: text} | ({config.second: ""} if config.form == "separate" else {})
+        return {config.text: text} | ({config.second: ""} if getattr(config, "form", "") == "separate" else {})
     return dict(zip((config.text, config.second), text, strict=True))
 
 

@@ -19,7 +19,9 @@ from modeledge.analysis.scores import classification, regression
 from modeledge.core import InputError, unknown
 from modeledge.data.sources._table_forms import answers_of, options_of
 from modeledge.data.sources.blocks import Blocks
+from modeledge.data.sources.paragraphs import Paragraphs
 from modeledge.data.sources.table import LabelledTable
+from modeledge.run.explore import ask
 
 Answers = list[dict[str, Any]]
 LONGEST_ANSWER = 30
@@ -29,7 +31,8 @@ LONGEST_ANSWER = 30
 @dataclass(frozen=True)
 class Kind:
     """One task: the objective it is trained with, the form and target of the table's rows, the columns it needs, the
-    figure it is known by, how raw outputs become answers, and answers figures."""
+    figure it is known by, how raw outputs become answers, and answers figures; `ask` where one look at each row does
+    not do."""
 
     objective: str
     form: str
@@ -39,6 +42,7 @@ class Kind:
     target: str = "class"
     needs: tuple[str, ...] = ("text", "label")
     length: int = 128
+    ask: Callable[..., Answers] | None = None
 
 
 ROLES = ("text", "second", "label", "choices", "graph")
@@ -209,6 +213,11 @@ def judge_blocks(answers: Answers, source: Blocks) -> dict[str, float]:
     return {"kept": float(np.mean(asked)), "n": float(len(asked))}
 
 
+def judge_walks(answers: Answers, source: Paragraphs) -> dict[str, float]:
+    """Exact match and F1 of the answers."""
+    return score([a["answer"] for a in answers], [[str(story.answer)] for story in source.stories])
+
+
 def judge_texts(answers: Answers, source: LabelledTable) -> dict[str, float]:
     """BLEU, chrF, ROUGE and exact match against the references."""
     gold = [r.value[source.config.label] for r in source.records]
@@ -232,6 +241,7 @@ TASKS: dict[str, Kind] = {
     ),
     "image_label": Kind("image_label", "", "accuracy", read_classes, judge_classes, needs=()),
     "relevance": Kind("relevance", "text", "kept", read_blocks, judge_blocks),
+    "hops": Kind("hops", "", "f1", read_vectors, judge_walks, length=512, ask=ask),
     "text_to_text": Kind("seq2seq", "generate", "rougeL", read_texts, judge_texts),
 }
 
