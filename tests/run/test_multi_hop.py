@@ -111,7 +111,6 @@ def test_both_systems_are_taught_saved_judged_and_asked_from_the_command_line(ho
     [
         ({"paragraphs": [{"title": "Anna", "text": "lives"}]}, "a title and sentences"),
         ({"paragraphs": [["Anna", ["a"]], ["Anna", ["b"]]]}, "titles of their own"),
-        ({"supporting_facts": [["Nobody", 0]]}, "no sentence 0 of 'Nobody'"),
         ({"answer": "something else"}, "nothing to learn from"),
     ],
 )

@@ -49,6 +49,8 @@ class MultiHop(Setting):
         super().tell(say)
         if lost := len(self.source.stories) - len(self.source.known):
             say(f"{lost} questions are left out: their answers stand in none of their paragraphs")
+        if self.source.missing:
+            say(f"{self.source.missing} supporting facts name sentences that are not there")
 
     def tree(self, seed: int) -> Tree:
         """Two stages; the backbone with a table of sentence types."""

@@ -138,3 +138,11 @@ def test_names_are_found_as_words_and_matched_with_slips():
 def test_a_question_whose_answer_stands_nowhere_is_not_learnt_from_but_asked(source):
     made = source(STORY, STORY | {"answer": "Norway"})
     assert made.known == [0] and len(made) == 1 and len(made.stories) == 2
+
+
+def test_supports_that_do_not_exist_are_counted_and_the_others_used(source):
+    facts = [*STORY["supporting_facts"], ["Lund", 7], ["Oslo", 0]]
+    made = source(STORY | {"supporting_facts": facts}, STORY | {"supporting_facts": [["Oslo", 0]]})
+    assert made.missing == 3 and vars(made.graphs[0]) == vars(source(STORY).graphs[0])
+    everywhere = source({k: v for k, v in STORY.items() if k != "supporting_facts"}).graphs[0]
+    assert vars(made.graphs[1]) == vars(everywhere)

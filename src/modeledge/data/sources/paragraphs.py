@@ -20,6 +20,8 @@ from modeledge.data.sources._rows import Rows
 
 SENTENCES = 16
 """Sentences of a paragraph that are read."""
+NOWHERE = (-1, -1)
+"""A supporting sentence that the paragraphs do not have."""
 NONE = 0.1
 """Weight of the first token as the place of "nothing to be found here"."""
 
@@ -64,6 +66,11 @@ class Paragraphs(Source):
         if config.limit is not None:
             kept = np.sort(keyed(config.seed, "limit").permutation(len(stories))[: config.limit])
         self.records, self.stories = [self.records[i] for i in kept], [stories[i] for i in kept]
+        self.missing = 0
+        for story in self.stories:
+            lost = (story.supports or []).count(NOWHERE)
+            self.missing += lost
+            story.supports = [p for p in story.supports or [] if p != NOWHERE] or None
         self.graphs = [graph_of(s) if s.answer is not None else None for s in self.stories]
         self.known = [i for i, graph in enumerate(self.graphs) if graph is not None]
         self.labels: list[str] = []
@@ -179,9 +186,10 @@ def edges_of(links: Sequence[tuple[int, int]], nodes: int) -> np.ndarray:
 
 
 def story_of(record: Record, config: Any) -> Story:
-    """A record as a question with paragraphs: objects with `title` and `sentences`, or pairs of them as in HotpotQA.
+    """A record as a question with paragraphs: objects with `title` and `sentences`, or pairs of them as in HotpotQA. A
+    support that does not exist, of which HotpotQA has some, is NOWHERE.
 
-    Raises DataError for other things, for two paragraphs of the same title, and for a support that does not exist."""
+    Raises DataError for other things and for two paragraphs of the same title."""
     where = f"{record.file}:{record.line}"
     titles, sentences = [], []
     for given in record.value[config.second]:
@@ -196,10 +204,7 @@ def story_of(record: Record, config: Any) -> Story:
         raise DataError(f"{where}: field {config.second!r}: paragraphs need titles of their own, and there must be one")
     supports = None
     if config.target != "none" and record.value.get(config.supports):
-        supports = []
-        for title, number in record.value[config.supports]:
-            if title not in titles or not 0 <= int(number) < len(sentences[titles.index(title)]):
-                raise DataError(f"{where}: field {config.supports!r}: there is no sentence {number} of {title!r}")
-            supports.append((titles.index(title), int(number)))
+        known = {(title, i): (n, i) for n, title in enumerate(titles) for i in range(len(sentences[n]))}
+        supports = [known.get((title, int(number)), NOWHERE) for title, number in record.value[config.supports]]
     answer = record.value[config.label] if config.target != "none" else None
     return Story(record.value[config.text], titles, sentences, answer, supports)
