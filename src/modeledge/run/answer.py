@@ -141,6 +141,7 @@ def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: Ho
     kind, place = TASKS[task], choose_device(device)
     if kind.ask is not None:
         return kind.ask(model, objective, source, device=place)
+    assert kind.read is not None, "a task reads or asks"
     return kind.read(outputs(model, objective, source, device=place, how=how), source)
 
 

@@ -79,7 +79,7 @@ class Asking:
         for name in self.names:
             if name not in source.labels:
                 raise InputError(unknown(f"--name {name}={self.names[name]}", "class", name, source.labels))
-        self.classes = [self.names.get(name, name) for name in source.labels]
+        self.classes = [self.names[name] if name in self.names else name for name in source.labels]
         return source
 
     def text(self, record: Record) -> str:

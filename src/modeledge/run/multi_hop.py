@@ -27,6 +27,7 @@ class MultiHop(Setting):
     """Settings for `hops`."""
 
     source: Paragraphs
+    valid: Paragraphs | None
 
     def require(self) -> None:
         backbone, t = self.loaded.recipe.backbone, self.tuning
@@ -46,9 +47,12 @@ class MultiHop(Setting):
                 f"{self.question.data}: no answer stands in its question's paragraphs, there is nothing to learn from\n"
                 "  next: paragraphs as [{title, sentences}], with the answer's words in one of the sentences"
             )
-        super().tell(say)
-        if lost := len(self.source.stories) - len(self.source.known):
-            say(f"{lost} questions are left out: their answers stand in none of their paragraphs")
+        lost = len(self.source.stories) - len(self.source.known)
+        say(
+            f"training: {len(self.source)} questions; {lost} whose paragraphs do not lead to their answers are left out"
+        )
+        if self.valid is not None:
+            say(f"validation: {len(self.valid.stories)} questions")
         if self.source.missing:
             say(f"{self.source.missing} supporting facts name sentences that are not there")
 

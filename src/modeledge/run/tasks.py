@@ -37,8 +37,8 @@ class Kind:
     objective: str
     form: str
     metric: str
-    read: Callable[[list[np.ndarray], LabelledTable], Answers]
-    judge: Callable[[Answers, LabelledTable], dict[str, float]]
+    read: Callable[[list[np.ndarray], Any], Answers] | None
+    judge: Callable[[Answers, Any], dict[str, float]]
     target: str = "class"
     needs: tuple[str, ...] = ("text", "label")
     length: int = 128
@@ -241,7 +241,7 @@ TASKS: dict[str, Kind] = {
     ),
     "image_label": Kind("image_label", "", "accuracy", read_classes, judge_classes, needs=()),
     "relevance": Kind("relevance", "text", "kept", read_blocks, judge_blocks),
-    "hops": Kind("hops", "", "f1", read_vectors, judge_walks, length=512, ask=ask),
+    "hops": Kind("hops", "", "f1", None, judge_walks, length=512, ask=ask),
     "text_to_text": Kind("seq2seq", "generate", "rougeL", read_texts, judge_texts),
 }
 

@@ -130,6 +130,7 @@ def test_comparisons_are_decided_between_the_titles_that_the_question_names(ques
 
 def test_names_are_found_as_words_and_matched_with_slips():
     assert find_name("Lund (town)", "Lundby is not lund.") == (14, 18) and find_name("x.y", "xay") is None
+    assert find_name("隆德", "她出生在隆德市。") == (4, 6)
     assert nearest_name("the Lund", ["Malmo", "Lund (town)"], least=0.5) == 1
     assert nearest_name("Oslo", ["Lund", "Rome"], least=0.5) is None and nearest_name("a", [], least=0.0) is None
     assert [kind_of(q) for q in ("Who?", "Did he go?", "Is it a or b?", "")] == ["name", "yes", "which", "name"]

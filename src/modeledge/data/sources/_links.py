@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 QUESTION: dict[str, int] = {"name": 0, "yes": 1, "which": 2}
 """Kinds of questions: after a name, yes or no, which of two."""
 _ASKS = "is are am was were have has had can could shall will should would do does did may might must ought need dare"
+_CHINESE = "\u2e80"
 _NOTE = re.compile(r" \([^()]*\)$")
 
 
@@ -31,11 +32,12 @@ def kind_of(question: str) -> Literal["name", "yes", "which"]:
 
 
 def find_name(name: str, text: str) -> tuple[int, int] | None:
-    """The characters of a name's first occurrence as whole words; None if there is none."""
+    """The characters of a name's first occurrence as whole words (Chinese writes none); None if there is none."""
     wanted = bare(name)
     if not wanted.strip():
         return None
-    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", text, re.IGNORECASE)
+    left, right = (edge if char < _CHINESE else "" for edge, char in ((r"(?<!\w)", wanted[0]), (r"(?!\w)", wanted[-1])))
+    found = re.search(left + re.escape(wanted) + right, text, re.IGNORECASE)
     return found.span() if found else None
 
 
