@@ -262,13 +262,16 @@ def list_kinds(
 @app.command()
 def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
-    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed or text_to_text.")],
+    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed, hops or text_to_text.")],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
+    long: Annotated[
+        str, typer.Option(help="Texts too long for a row: cut, or recall, the blocks a judge picks (CogLTX).")
+    ] = "cut",
     orders: Annotated[str, typer.Option(help="both: read a pair in both orders (GPT's similarity).")] = "given",
     epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -294,8 +297,10 @@ def finetune(
         raise errors().InputError(errors().unknown("--train", "choice", train, ["all", "head"]))
     if orders not in ("given", "both"):
         raise errors().InputError(errors().unknown("--orders", "choice", orders, ["given", "both"]))
+    if long not in ("cut", "recall"):
+        raise errors().InputError(errors().unknown("--long", "choice", long, ["cut", "recall"]))
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-    question = Question(task, data, valid, columns or None, length, orders)  # type: ignore[arg-type]
+    question = Question(task, data, valid, columns or None, length, orders, long)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
         labels=labels, scratch=scratch, sets=tuple(sets),
@@ -313,35 +318,44 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links, names.")
     ] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Of a causal model taught none: ask with so many examples in the prompt.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="With --shots: compare answers by likelihood a token (length), total or prior.")
+    ] = "length",
+    name: Annotated[list[str], typer.Option(help="With --shots: what a class is called: --name 1=positive.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """The figures of a model on labelled rows or held-out data."""
-    from modeledge.run.predict import evaluate_model
+    from modeledge.run.predict import Shots, evaluate_model
 
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-    figures = evaluate_model(folder, data, task=task, columns=columns or None, device=device)
+    asked = None if shots is None else Shots(shots, by, pairs(name, "--name"))  # type: ignore[arg-type]
+    figures = evaluate_model(folder, data, task=task, shots=asked, columns=columns or None, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
 @app.command()
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or a causal language model to prompt.")],
+    folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or one that goes on with texts or fills blanks.")],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
-    text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
+    text: Annotated[list[str], typer.Option(help="A text to answer, go on with or fill. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
     temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
     top_p: Annotated[float, typer.Option(help="Draw among the fewest tokens that hold this share.")] = 1.0,
-    limit: Annotated[int, typer.Option(help="Continue a prompt by at most so many tokens.")] = 40,
+    limit: Annotated[int, typer.Option(help="Continue a prompt, or fill a blank, by at most so many tokens.")] = 40,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """What a model answers, one JSON line a row."""
+    """What a model answers, one JSON line a row; of a model taught no task, a text continued, or its [MASK]s filled."""
+    from modeledge.run.blanks import fill_blanks, fills_blanks
     from modeledge.run.keep import load_model
     from modeledge.run.predict import predict as run
     from modeledge.run.prompt import continue_texts, continues_text
@@ -351,6 +365,8 @@ def predict(
     loaded = load_model(folder)
     if text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
+    elif text and fills_blanks(loaded):
+        answers = fill_blanks(loaded, text, how, limit=limit)
     else:
         columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
         answers = run(loaded, data, texts=text, columns=columns or None, device=device, how=how)

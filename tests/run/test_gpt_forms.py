@@ -12,6 +12,7 @@ from modeledge.data.sources.table import LabelledTable
 from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.forms import framed_facts
 from modeledge.run.keep import load_model
+from modeledge.run.predict import predict
 from modeledge.run.pretrain import pretrain
 from modeledge.run.setting import Setting
 
@@ -81,6 +82,25 @@ def test_the_new_tokens_stand_behind_the_old_ones_whose_vectors_stay(gpt, tmp_pa
     new = setting.job(0, None, device="cpu", progress=None).init["backbone.embedding.word.weight"]
     assert torch.equal(new[: gpt.facts.vocab], gpt.model.backbone.embed.weight)
     assert [gpt.facts.tokenizer.pieces.tokens[i] for i in (0, gpt.facts.vocab - 1)] == ["<unk>", "</s>"]
+
+
+def taught(gpt, tmp_path, **tuning):
+    """A toy taught for two steps whether two texts belong together, whichever comes first."""
+    rows = [{"text": a, "other": b, "label": "xy"[i % 2]} for i, (a, b) in enumerate([(A, B), (B, C), (C, A), (A, C)])]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    question = Question("classify", tmp_path / "pairs.jsonl", columns={"second": "other"}, orders="both")
+    finetune(gpt, question, Tuning(most=2, batch=4, **tuning), out=tmp_path / "o", quiet=True)
+    return load_model(tmp_path / "o")
+
+
+def test_similarity_is_the_same_whichever_text_comes_first(gpt, tmp_path):
+    model = taught(gpt, tmp_path)
+    one, other = (predict(model, texts=[pair])[0] for pair in ((A, B), (B, A)))
+    assert one["label"] == other["label"] and one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+
+
+def test_without_a_weight_there_is_no_language_model_to_train(gpt, tmp_path):
+    assert [name for name, _ in taught(gpt, tmp_path).model.each()] == ["classify"]
 
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u")]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modeledge.core import Batch, DataError, InputError, build, keyed
+from modeledge.core import Batch, DataError, InputError, build, find, keyed
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources.table import LabelledTable
 from modeledge.data.store import Store
@@ -77,12 +77,13 @@ def data_of(loaded: Loaded) -> Any:
 def rows_for(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> Any:
     """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
     config = data_of(loaded)
-    if config.kind != "table":
+    kind = find("data.sources", config.kind)
+    if kind.reads != "table":
         return build("data.sources", config, store, loaded.facts, "train")
-    known = {k: v for k in ROLES if (v := getattr(config, k))}
+    known = {k: v for k in ROLES if (v := getattr(config, k, None))}
     given = known_columns(task_of(loaded.model)[0], known | (columns or {}))
     keys = config.model_dump() | given | {"limit": None} | changes
-    return LabelledTable(LabelledTable.Config.model_validate(keys), store, loaded.facts, "train")
+    return kind(kind.Config.model_validate(keys), store, loaded.facts, "train")
 
 
 def held_out(store: Any) -> Any:
@@ -137,8 +138,11 @@ def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: Ho
     model = loaded.model
     task, name = task_of(model)
     objective: Objective = model.objectives[name]  # type: ignore[assignment]
-    raw = outputs(model, objective, source, device=choose_device(device), how=how)
-    return TASKS[task].read(raw, source)
+    kind, place = TASKS[task], choose_device(device)
+    if kind.ask is not None:
+        return kind.ask(model, objective, source, device=place)
+    assert kind.read is not None, "a task reads or asks"
+    return kind.read(outputs(model, objective, source, device=place, how=how), source)
 
 
 def judge(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:

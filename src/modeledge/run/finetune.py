@@ -13,15 +13,18 @@ from typing import Any
 
 from modeledge.analysis.intervals import Interval, interval
 from modeledge.core import InputError
-from modeledge.run.answer import judge
-from modeledge.run.job import run_job
 from modeledge.run.keep import Loaded, load_model
+from modeledge.run.long import LongTexts
+from modeledge.run.multi_hop import MultiHop
 from modeledge.run.pictures import Pictures
 from modeledge.run.progress import Progress, make_progress
 from modeledge.run.question import PLAIN, Question, Tuning
 from modeledge.run.setting import Setting
 
 __all__ = ["Question", "Tuned", "Tuning", "finetune"]
+
+SETTINGS: dict[str, type[Setting]] = {"image_label": Pictures, "hops": MultiHop}
+"""Tasks whose data or models are of a kind of their own."""
 
 
 @dataclass
@@ -91,18 +94,18 @@ def finetune(
     if not numbers:
         raise InputError("--seeds 0: at least one")
     progress = progress or make_progress(quiet=quiet)
-    make = Pictures if question.task == "image_label" else Setting
+    make = LongTexts if question.long == "recall" else SETTINGS.get(question.task, Setting)
     setting = make(loaded, question, tuning, say=progress.say)
     home = Path(out) if out is not None else None
     tuned = Tuned(question, question.metric or setting.kind.metric, {}, home, setting.told())
     for seed in numbers:
         place = home if home is None or len(numbers) == 1 else home / f"seed-{seed}"
-        done = run_job(setting.job(seed, place, device=device, progress=progress))
+        done = setting.train(seed, place, device=device, progress=progress)
         tuned.exit_code = done.result.exit_code
         if done.result.stopped == "signal":
             break
         if setting.valid is not None:
-            tuned.figures[seed] = judge(done, setting.valid, device=device)
+            tuned.figures[seed] = setting.judge(done, device=device)
             shown = "  ".join(f"{k} {v:.4f}" for k, v in tuned.figures[seed].items())
             progress.say(f"seed {seed}: {shown}")
     if home is not None:

@@ -19,7 +19,7 @@ from modeledge.run.checkpoint import own_tensors
 from modeledge.run.keep import Loaded
 
 GPT_TOKENS = {"start": "<|start|>", "delimiter": "<|delimiter|>", "extract": "<|extract|>"}
-TOKENWISE = ("tag", "span_qa", "embed")
+TOKENWISE = ("tag", "span_qa", "embed", "hops")
 """Tasks that are read token by token, or by the mean of the tokens."""
 HIDDEN = {"rtd": "gelu"}
 """Activation of the hidden layer where it is not tanh: ELECTRA's released code."""

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modeledge.core import InputError
+from modeledge.data.sources.blocks import Blocks
 from modeledge.data.tables import open_data
+from modeledge.engine.device import choose_device
 from modeledge.run.answer import GREEDY, How, Texts, answers, data_of, held_out, judge, rows_for, task_of
+from modeledge.run.few_shot import few_shot
 from modeledge.run.frozen import look
+from modeledge.run.in_context import Normal
 from modeledge.run.keep import Loaded, load_model
+from modeledge.run.recall import remember
 from modeledge.run.tasks import Answers
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How a causal language model is asked by examples: so many of them; what answers are compared by (likelihood a
+    token, in total, or against that without the question); what classes are called in prompts."""
+
+    number: int
+    by: Normal = "length"
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def predict(
@@ -32,17 +48,24 @@ def predict(
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
     store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])
-    source = rows_for(loaded, held_out(store), columns=columns, target="none")
+    source = shown(loaded, rows_for(loaded, held_out(store), columns=columns, target="none"), device)
     return answers(loaded, source, device=device, how=how)
+
+
+def shown(loaded: Loaded, source: Any, device: str) -> Any:
+    """The source itself; one of long texts shows what the model's judge picks."""
+    if isinstance(source, Blocks):
+        remember(loaded, source, device=choose_device(device))
+    return source
 
 
 def _row(text: Any, config: Any) -> dict[str, Any]:
     if isinstance(text, dict):
         return text
-    if isinstance(text, str) and config.form == "words":
+    if isinstance(text, str) and getattr(config, "form", "") == "words":
         text = text.split()
     if isinstance(text, str | list):
-        return {config.text: text} | ({config.second: ""} if config.form == "separate" else {})
+        return {config.text: text} | ({config.second: ""} if getattr(config, "form", "") == "separate" else {})
     return dict(zip((config.text, config.second), text, strict=True))
 
 
@@ -51,6 +74,7 @@ def evaluate_model(
     data: str | Path,
     *,
     task: str | None = None,
+    shots: Shots | None = None,
     columns: dict[str, Any] | None = None,
     device: str = "auto",
     how: How = GREEDY,
@@ -59,12 +83,17 @@ def evaluate_model(
 
     task: none for the task a fine-tuned model was taught; else probe, knn (fitted on the training rows beside the
     held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
-    triples), names (an entity taken out of its record) or loss (the model's own).
+    triples), names (an entity taken out of its record) or loss (the model's own). shots: instead of a task, ask a
+    causal language model by examples.
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
+    if shots is not None and task is not None:
+        raise InputError(f"--task {task}: with --shots the rows say what is asked\n  next: leave out one of the two")
+    if shots is not None:
+        return few_shot(loaded, data, shots=shots.number, by=shots.by, columns=columns, names=shots.names)
     if task is not None:
         return look(loaded, data, task, columns=columns, device=device)
     taught, _ = task_of(loaded.model)
     scored = {"target": "number"} if taught == "embed" and "label" in (columns or {}) else {}
-    source = rows_for(loaded, held_out(open_data(data)), columns=columns, **scored)
+    source = shown(loaded, rows_for(loaded, held_out(open_data(data)), columns=columns, **scored), device)
     return judge(loaded, source, device=device, how=how)

@@ -14,12 +14,14 @@ from modeledge.data.tables import Table
 class Question:
     """A task and its data: a csv, tsv, jsonl or parquet file, a `datasets` folder, a prepared store, or an open table.
 
-    task     classify, regress, tag, span_qa, choice, embed, text_to_text; image_label for a store of pictures
+    task     classify, regress, tag, span_qa, choice, embed, hops, text_to_text; image_label for a store of pictures
     valid    rows to judge on (default: those that lie beside the training file, x.valid.* beside x.train.*, or the part
              of a store that was held out)
     columns  role -> column: text, second, label, choices (several columns, or one with a list)
     length   tokens a row (default: the task's own, at most what the model has places for)
     orders   both: a pair whose order means nothing is read in both (GPT's similarity)
+    long     what is read of a text that is too long: cut, its beginning (of a passage, windows); recall, the blocks of
+             it that a judge picks (CogLTX)
     metric   the figure it is known by (default: the task's own)
     name     what it is called in tables (default: the task)"""
 
@@ -29,6 +31,7 @@ class Question:
     columns: dict[str, str | Sequence[str]] | None = None
     length: int | None = None
     orders: Literal["given", "both"] = "given"
+    long: Literal["cut", "recall"] = "cut"
     metric: str = ""
     name: str = ""
 

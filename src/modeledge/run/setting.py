@@ -18,6 +18,7 @@ from modeledge.data.store import Store
 from modeledge.data.tables import Table, open_data
 from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
+from modeledge.run.answer import judge
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.forms import (
     TOKENWISE,
@@ -30,12 +31,12 @@ from modeledge.run.forms import (
     reads_text,
     weights_of,
 )
-from modeledge.run.job import Job
+from modeledge.run.job import Done, Job, run_job
 from modeledge.run.keep import Loaded
 from modeledge.run.model import make_model
 from modeledge.run.progress import Progress
 from modeledge.run.question import Question, Tuning
-from modeledge.run.tasks import known_columns, task_kind
+from modeledge.run.tasks import JUDGE, known_columns, task_kind
 
 SOURCE = "task"
 """What the task's data is called in the recipe of a fine-tuned model."""
@@ -64,6 +65,10 @@ class Setting:
 
     def require(self) -> None:
         """Raise InputError for a task the model cannot be taught."""
+        if self.question.task == JUDGE:
+            raise InputError(
+                f"--task {JUDGE}: a judge is taught with its reasoner\n  next: --task classify --long recall"
+            )
         if not reads_text(self.loaded):
             raise InputError(
                 f"{self.loaded.path}: this model does not read text\n  next: --task image_label for pictures"
@@ -211,6 +216,14 @@ class Setting:
         weights = None if self.tuning.scratch else self.weights(recipe, self.facts)
         facts = replace(self.facts)
         return Job(tree, stores, out, None, weights, facts, device, progress=progress, history=history)
+
+    def train(self, seed: int, out: Path | None, *, device: str, progress: Progress) -> Done:
+        """Train one seed."""
+        return run_job(self.job(seed, out, device=device, progress=progress))
+
+    def judge(self, done: Done, *, device: str) -> dict[str, float]:
+        """The figures of a trained model on the validation rows."""
+        return judge(done, self.valid, device=device)
 
     def bare(self, recipe: Recipe) -> Table | Store:
         """The training rows; with those to judge on only where the loop asks for them on the way."""

@@ -18,7 +18,10 @@ from modeledge.analysis.retrieval import retrieval
 from modeledge.analysis.scores import classification, regression
 from modeledge.core import InputError, unknown
 from modeledge.data.sources._table_forms import answers_of, options_of
+from modeledge.data.sources.blocks import Blocks
+from modeledge.data.sources.paragraphs import Paragraphs
 from modeledge.data.sources.table import LabelledTable
+from modeledge.run.explore import ask
 
 Answers = list[dict[str, Any]]
 LONGEST_ANSWER = 30
@@ -28,16 +31,18 @@ LONGEST_ANSWER = 30
 @dataclass(frozen=True)
 class Kind:
     """One task: the objective it is trained with, the form and target of the table's rows, the columns it needs, the
-    figure it is known by, how raw outputs become answers, and answers figures."""
+    figure it is known by, how raw outputs become answers, and answers figures; `ask` where one look at each row does
+    not do."""
 
     objective: str
     form: str
     metric: str
-    read: Callable[[list[np.ndarray], LabelledTable], Answers]
-    judge: Callable[[Answers, LabelledTable], dict[str, float]]
+    read: Callable[[list[np.ndarray], Any], Answers] | None
+    judge: Callable[[Answers, Any], dict[str, float]]
     target: str = "class"
     needs: tuple[str, ...] = ("text", "label")
     length: int = 128
+    ask: Callable[..., Answers] | None = None
 
 
 ROLES = ("text", "second", "label", "choices", "graph")
@@ -135,6 +140,15 @@ def read_vectors(raw: list[np.ndarray], source: LabelledTable) -> Answers:
     return [{"vectors": v.tolist(), "cosine": float(v[0] @ v[1])} if pair else {"vectors": v.tolist()} for v in raw]
 
 
+def read_blocks(raw: list[np.ndarray], source: Blocks) -> Answers:
+    """The blocks that are kept of a long text, in its order, with their scores."""
+    decode = source.facts.tokenizer.decode
+    return [
+        {"blocks": [decode(source.words(text, i)) for i in chosen], "scores": scores[: len(chosen)].tolist()}
+        for scores, (text, chosen) in zip(raw, source.shown, strict=True)
+    ]
+
+
 def read_texts(raw: list[np.ndarray], source: LabelledTable) -> Answers:
     """The text that was written."""
     pad = source.facts.pad
@@ -188,6 +202,22 @@ def judge_vectors(answers: Answers, source: LabelledTable) -> dict[str, float]:
     return {k: v for k, v in found.items() if k.startswith(("recall", "median"))}
 
 
+def judge_blocks(answers: Answers, source: Blocks) -> dict[str, float]:
+    """How often all of the answer's block, or blocks, were kept, of the texts that have an answer.
+
+    Raises InputError where answers are not spans of the text."""
+    held = [(source.crucial(text), chosen) for text, chosen in source.shown]
+    asked = [np.isin(np.flatnonzero(crucial), chosen).all() for crucial, chosen in held if crucial.any()]
+    if not asked:
+        raise InputError("evaluate: a judge of relevance is judged by answers that are spans of the texts (span_qa)")
+    return {"kept": float(np.mean(asked)), "n": float(len(asked))}
+
+
+def judge_walks(answers: Answers, source: Paragraphs) -> dict[str, float]:
+    """Exact match and F1 of the answers."""
+    return score([a["answer"] for a in answers], [[str(story.answer)] for story in source.stories])
+
+
 def judge_texts(answers: Answers, source: LabelledTable) -> dict[str, float]:
     """BLEU, chrF, ROUGE and exact match against the references."""
     gold = [r.value[source.config.label] for r in source.records]
@@ -210,14 +240,20 @@ TASKS: dict[str, Kind] = {
         "embed", "separate", "spearman", read_vectors, judge_vectors, target="number", needs=("text", "second")
     ),
     "image_label": Kind("image_label", "", "accuracy", read_classes, judge_classes, needs=()),
+    "relevance": Kind("relevance", "text", "kept", read_blocks, judge_blocks),
+    "hops": Kind("hops", "", "f1", None, judge_walks, length=512, ask=ask),
     "text_to_text": Kind("seq2seq", "generate", "rougeL", read_texts, judge_texts),
 }
+
+
+JUDGE = "relevance"
+"""Taught together with the task whose texts it judges, never alone."""
 
 
 def task_kind(name: str) -> Kind:
     """The task of that name. Raises InputError naming the nearest."""
     if name not in TASKS:
-        raise InputError(unknown(f"--task {name}", "task", name, TASKS))
+        raise InputError(unknown(f"--task {name}", "task", name, TASKS.keys() - {JUDGE}))
     return TASKS[name]
 
 
