@@ -259,7 +259,9 @@ def list_kinds(
 @app.command()
 def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
-    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed or text_to_text.")],
+    task: Annotated[
+        str, typer.Option(help="classify, classify_pair, regress, tag, span_qa, choice, embed or text_to_text.")
+    ],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
@@ -308,7 +310,10 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A model folder.")],
     data: Annotated[Path, typer.Option(help="A table with labels, or a store.")],
     task: Annotated[
-        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links, names.")
+        str | None,
+        typer.Option(
+            help="One of several taught; or of a model: loss, probe, knn, zero_shot, retrieval, links, names."
+        ),
     ] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
@@ -328,6 +333,7 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or a causal language model to prompt.")],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
+    task: Annotated[str | None, typer.Option(help="Which, of a model taught several: its objective's name.")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
@@ -350,7 +356,7 @@ def predict(
         answers = continue_texts(loaded, text, how, limit=limit)
     else:
         columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-        answers = run(loaded, data, texts=text, columns=columns or None, device=device, how=how)
+        answers = run(loaded, data, texts=text, task=task, columns=columns or None, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)
 

@@ -9,6 +9,7 @@ from typing import Any
 from modeledge.core import InputError, PartConfig, find, kinds, unknown
 from modeledge.data.prepare import Summary, prepare
 from modeledge.data.store import META, Store
+from modeledge.data.tables import Table
 from modeledge.recipe.schema import Recipe
 from modeledge.run.progress import Progress, make_progress
 from modeledge.tokenizers import Tokenizer, load_tokenizer
@@ -88,8 +89,8 @@ def told(progress: Progress) -> Callable[[float, int], None]:
     return hear
 
 
-def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store:
-    """The store at `path`, or one made from the raw files there, kept in the run folder.
+def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store | Table:
+    """The store at `path`, or one made from the raw files there, kept in the run folder; a labelled table as it is.
 
     Raises InputError if the store was made for another kind of tokenizer than the recipe wants."""
     if (path / META).is_file():
@@ -99,6 +100,8 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
     if (cache / META).is_file():
         return Store.open(cache)
     kind = find("data.sources", recipe.data[name].kind).reads
+    if kind == "table":
+        return Table.open(path)
     cache.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"preparing {path} for data.{name} ({kind})")
     summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
@@ -106,7 +109,9 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
     return Store.open(cache)
 
 
-def open_or_make_all(paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress) -> dict[str, Store]:
+def open_or_make_all(
+    paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress
+) -> dict[str, Store | Table]:
     """`open_or_make` for every source; raw files that two sources read in the same way are prepared once."""
     made: dict[tuple[Path, str], str] = {}
     stores = {}
