@@ -129,6 +129,7 @@ def prepare(
     fields: Annotated[str, typer.Option(help="Columns of records, each a type of entity: title,authors,venue.")] = "",
     entities: Annotated[Path | None, typer.Option(help="Mark these in text: surface form, tab, entity.")] = None,
     phrases: Annotated[Path | None, typer.Option(help="Mark these in text: a phrase a line.")] = None,
+    capitals: Annotated[bool, typer.Option("--capitals", help="Mark capitalised words, for uncased models.")] = False,
     vectors: Annotated[Path | None, typer.Option(help="A model of triples: its vectors of the entities.")] = None,
     descriptions: Annotated[Path | None, typer.Option(help="Texts for triples: entity, tab, text.")] = None,
     on_bad: Annotated[str, typer.Option(help="A bad record: stop, or skip it into rejects.jsonl.")] = "stop",
@@ -143,7 +144,7 @@ def prepare(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
         processes=processes, on_bad=on_bad, valid_files=valid_files, documents=documents, near=near, size=side,
         lists={name: path for name, path in lists.items() if path is not None},
-        fields=[name.strip() for name in fields.split(",") if name.strip()], quiet=quiet or as_json,
+        capitals=capitals, fields=[name.strip() for name in fields.split(",") if name.strip()], quiet=quiet or as_json,
     )  # fmt: skip
     show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 

@@ -44,6 +44,7 @@ def tables(folder, rows):
     return [f"{name}={folder / name}.train.jsonl" for name in rows]
 
 
+@pytest.mark.slow
 def test_every_task_is_taught_judged_and_asked_by_its_name(train, tmp_path):
     train("bert", steps=2, sets=["data.text={kind: segment_pair, length: 32}", *SMALL[:2]])
     data = tables(tmp_path, {"sentence": 160, "pair": 80, "similarity": 48, "ranking": 32})

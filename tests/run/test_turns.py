@@ -30,3 +30,10 @@ def test_turns_are_numbered_as_they_come_and_need_no_history():
         assert (task, nth) == turns(step) == (task, seen[task])
         seen[task] += 1
     assert seen == {0: 3 + 6, 1: 15}
+
+
+def test_tasks_on_one_source_go_on_through_its_rows():
+    turns = Turns(np.array([[4, 2, 3]]), 4, reads=[1, 0, 1])
+    found = [turns(step) for step in range(18)]
+    assert [nth for task, nth in found if task != 1] == list(range(14))
+    assert [nth for task, nth in found if task == 1] == list(range(4))

@@ -109,6 +109,11 @@ class Recipe(Config):
                     f"data.{key}.streams is {streams} and loop.batch is {self.loop.batch}: a row of the batch is one"
                     f" stream, so that it remembers its own past; set both to the same"
                 )
+        tasks = getattr(getattr(self.backbone, "embedding", None), "types", {}).get("task")
+        if tasks is not None and len(self.mix.rates or names) > tasks:
+            raise ValueError(
+                f"backbone.embedding.types.task has {tasks} rows and there are {len(self.mix.rates or names)} tasks"
+            )
         places = places_of(self.backbone)
         for key, source in self.data.items():
             length = getattr(source, "length", 0)

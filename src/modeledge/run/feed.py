@@ -79,11 +79,15 @@ class Feed:
     def blocks(self) -> Turns:
         """Who has how many turns, where the objectives take turns."""
         rates = [self.mix.rates.get(name, 1.0) for name in self.tasks]
-        if self.mix.kind == "ramp":
-            return Turns(ramp(rates, self.total), self.seed)
-        sizes = [len(self.sources[self.source_of(task.split("+")[0])]) for task in self.tasks]
-        turns = [max(1, round(rate * -(-size // self.batch))) for rate, size in zip(rates, sizes, strict=True)]
-        return Turns(np.array([turns]), self.seed)
+        read = [self.source_of(task.split("+")[0]) for task in self.tasks]
+        batches = [-(-len(self.sources[name]) // self.batch) for name in read]
+        union = [[max(1, round(rate * n)) for rate, n in zip(rates, batches, strict=True)]]
+        blocks = ramp(rates, self.total) if self.mix.kind == "ramp" else np.array(union)
+        return Turns(blocks, self.seed, [list(self.sources).index(name) for name in read])
+
+    def task_of(self, name: str) -> int:
+        """The number of the task an objective takes part in; 0 for one that is in none."""
+        return next((i for i, task in enumerate(self.tasks) if name in task.split("+")), 0)
 
     def source_of(self, name: str) -> str:
         """The source an objective reads."""
@@ -161,6 +165,8 @@ class Feed:
             if batch.size == 0:
                 continue
             self.require(names, source, batch)
+            if self.mix.kind in ("union", "ramp"):
+                batch = batch.but(task=np.full(batch.size, self.task_of(names[0])))
             for name in names:
                 batch = self.objectives[name].view(batch, keyed(self.seed, self.split, "view", name, number))
             for name in names:

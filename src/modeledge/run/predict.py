@@ -59,8 +59,8 @@ def evaluate_model(
 ) -> dict[str, float]:
     """The figures of a model on the rows of a table, or on the held-out part of a store.
 
-    task: none for the task a fine-tuned model was taught, its name if there were several; else probe, knn (fitted on the training rows beside the
-    held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
+    task: none for the task a fine-tuned model was taught, its name if there were several; else probe, knn (fitted on
+    the training rows beside the held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
     triples), names (an entity taken out of its record) or loss (the model's own).
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))

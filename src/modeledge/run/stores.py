@@ -45,6 +45,7 @@ def make_store(
     near: str = "count",
     size: int | None = None,
     lists: dict[str, Path] | None = None,
+    capitals: bool = False,
     fields: Sequence[str] = (),
     quiet: bool = False,
 ) -> Summary:
@@ -67,6 +68,7 @@ def make_store(
         "documents": documents,
         "near": near,
         "size": size,
+        "capitals": capitals,
         "fields": fields,
         **columns,
         **lists,

@@ -15,38 +15,41 @@ from modeledge.core import keyed
 
 
 class Turns:
-    """turns(step): the number of the task, and how many turns it has had before. Nothing depends on earlier calls.
+    """turns(step): the number of the task, and how many turns its source has had before. No call needs an earlier one.
 
-    `blocks`: turns of each task in each block; the last block is repeated as often as there are steps."""
+    `blocks`: turns of each task in each block; the last block is repeated as often as there are steps; `reads`: the
+    number of the source each task reads (default: each its own), so that tasks on one source go on through its rows."""
 
-    def __init__(self, blocks: Int[np.ndarray, "n k"], seed: int):
+    def __init__(self, blocks: Int[np.ndarray, "n k"], seed: int, reads: Sequence[int] | None = None):
         self.blocks, self.seed = blocks, seed
+        self.reads = np.arange(blocks.shape[1]) if reads is None else np.asarray(reads)
         self.ends = np.cumsum(blocks.sum(1))
-        self.before = np.cumsum(blocks, axis=0) - blocks
+        self.each = blocks @ (self.reads[:, None] == np.arange(self.reads.max() + 1))  # turns of each source
+        self.before = np.cumsum(self.each, axis=0) - self.each
         self.known: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 
     def __call__(self, step: int) -> tuple[int, int]:
         block, place, before = self.place(step)
         if self.known[0] != block:
-            counts = self.blocks[min(block, len(self.blocks) - 1)]
+            number = min(block, len(self.blocks) - 1)
+            counts, each = self.blocks[number], self.each[number]
             order = keyed(self.seed, "turns", block).permutation(np.repeat(np.arange(len(counts)), counts))
             nth = np.empty_like(order)
-            nth[np.argsort(order, kind="stable")] = np.arange(len(order)) - np.repeat(
-                np.cumsum(counts) - counts, counts
-            )
+            by_source = np.argsort(self.reads[order], kind="stable")
+            nth[by_source] = np.arange(len(order)) - np.repeat(np.cumsum(each) - each, each)
             self.known = block, order, nth
         _, order, nth = self.known
-        return int(order[place]), int(before[order[place]] + nth[place])
+        return int(order[place]), int(before[self.reads[order[place]]] + nth[place])
 
-    def place(self, step: int) -> tuple[int, int, Int[np.ndarray, " k"]]:
-        """The block a step lies in, its place there, and the turns each task had in the blocks before."""
+    def place(self, step: int) -> tuple[int, int, Int[np.ndarray, " s"]]:
+        """The block a step lies in, its place there, and the turns each source had in the blocks before."""
         last = len(self.blocks) - 1
         block = int(np.searchsorted(self.ends[:-1], step, side="right"))
         begin = int(self.ends[block] - self.blocks[block].sum())
         if block < last:
             return block, step - begin, self.before[block]
         again, place = divmod(step - begin, int(self.blocks[last].sum()))
-        return last + again, place, self.before[last] + again * self.blocks[last]
+        return last + again, place, self.before[last] + again * self.each[last]
 
 
 def ramp(rates: Sequence[float], total: int) -> Int[np.ndarray, "k k"]:
