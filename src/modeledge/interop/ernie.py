@@ -26,6 +26,8 @@ def renamed(names: Names) -> dict[str, str | Move]:
 
 
 class Ernie(Encoder):
+    """The tables of ERNIE: BERT's, renamed."""
+
     prefix = "ernie."
     body = renamed(_Bert.body)
     parts = {part: renamed(names) for part, names in _Bert.parts.items()}
