@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from modeledge.core import InputError
+from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.keep import load_model
 from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
@@ -59,6 +61,11 @@ def test_every_task_is_taught_judged_and_asked_by_its_name(train, tmp_path):
     assert np.isfinite(evaluate_model(model, tmp_path / "similarity.valid.jsonl", task="similarity")["mse"])
     answers = predict(model, texts=[(said("dog", "house"), said("cat", "house"))], task="pair")
     assert answers[0]["label"] in ("n", "y")
+    alone = Question("classify_pair", tmp_path / "pair.train.jsonl", columns={"second": "second"})
+    figures = finetune(bert, alone, Tuning(most=2), quiet=True).figures[0]
+    assert 0 <= figures["accuracy"] <= 1
+    with pytest.raises(InputError, match="both: for classify and regress"):
+        finetune(bert, replace(alone, orders="both"), Tuning(most=2), quiet=True)
     with pytest.raises(InputError, match="--init FOLDER"):
         pretrain("mtdnn", data=data, out=tmp_path / "bare", sets=SMALL, quiet=True)
 

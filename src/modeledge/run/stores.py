@@ -111,9 +111,7 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
     return Store.open(cache)
 
 
-def open_or_make_all(
-    paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress
-) -> dict[str, Store | Table]:
+def open_or_make_all(paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress) -> dict[str, Any]:
     """`open_or_make` for every source; raw files that two sources read in the same way are prepared once."""
     made: dict[tuple[Path, str], str] = {}
     stores = {}
