@@ -72,7 +72,6 @@ class Feed:
                     f"data.{name}: {len(source)} {split} rows, fewer than one batch of {batch}\n"
                     f"  next: more data, --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
                 )
-
         self.tasks = list(mix.rates) or list(objectives)
         self.turns = self.blocks() if mix.kind in ("union", "ramp") and split == "train" else None
 
