@@ -129,6 +129,7 @@ def prepare(
     fields: Annotated[str, typer.Option(help="Columns of records, each a type of entity: title,authors,venue.")] = "",
     entities: Annotated[Path | None, typer.Option(help="Mark these in text: surface form, tab, entity.")] = None,
     phrases: Annotated[Path | None, typer.Option(help="Mark these in text: a phrase a line.")] = None,
+    capitals: Annotated[bool, typer.Option("--capitals", help="Mark capitalised words, for uncased models.")] = False,
     vectors: Annotated[Path | None, typer.Option(help="A model of triples: its vectors of the entities.")] = None,
     descriptions: Annotated[Path | None, typer.Option(help="Texts for triples: entity, tab, text.")] = None,
     on_bad: Annotated[str, typer.Option(help="A bad record: stop, or skip it into rejects.jsonl.")] = "stop",
@@ -143,7 +144,7 @@ def prepare(
         files, out, kind=kind, tokenizer=tokenizer, vocab=vocab, columns=pairs(column, "--column"), valid=valid,
         processes=processes, on_bad=on_bad, valid_files=valid_files, documents=documents, near=near, size=side,
         lists={name: path for name, path in lists.items() if path is not None},
-        fields=[name.strip() for name in fields.split(",") if name.strip()], quiet=quiet or as_json,
+        capitals=capitals, fields=[name.strip() for name in fields.split(",") if name.strip()], quiet=quiet or as_json,
     )  # fmt: skip
     show(vars(summary), as_json=as_json, text="\n".join(summary.lines()))
 
@@ -262,7 +263,10 @@ def list_kinds(
 @app.command()
 def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
-    task: Annotated[str, typer.Option(help="classify, regress, tag, span_qa, choice, embed, hops or text_to_text.")],
+    task: Annotated[
+        str,
+        typer.Option(help="classify, classify_pair, regress, tag, span_qa, choice, embed, hops or text_to_text."),
+    ],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
@@ -316,7 +320,10 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A model folder.")],
     data: Annotated[Path, typer.Option(help="A table with labels, or a store.")],
     task: Annotated[
-        str | None, typer.Option(help="Of a model taught none: loss, probe, knn, zero_shot, retrieval, links, names.")
+        str | None,
+        typer.Option(
+            help="One of several taught; or of a model: loss, probe, knn, zero_shot, retrieval, links, names."
+        ),
     ] = None,
     shots: Annotated[
         int | None, typer.Option(help="Of a causal model taught none: ask with so many examples in the prompt.")
@@ -344,6 +351,7 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or one that goes on with texts or fills blanks.")],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer, go on with or fill. May be repeated.")] = [],  # noqa: B006
+    task: Annotated[str | None, typer.Option(help="Which, of a model taught several: its objective's name.")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
@@ -369,7 +377,7 @@ def predict(
         answers = fill_blanks(loaded, text, how, limit=limit)
     else:
         columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-        answers = run(loaded, data, texts=text, columns=columns or None, device=device, how=how)
+        answers = run(loaded, data, texts=text, task=task, columns=columns or None, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)
 

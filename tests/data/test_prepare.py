@@ -69,6 +69,27 @@ def test_sentences_and_words_begin_where_they_should(write, tokenizer, tmp_path)
     assert (plain["tokens"] == store["tokens"]).all() and plain["word_starts"].sum() > store["word_starts"].sum()
 
 
+def test_capitals_are_remembered_for_a_tokenizer_that_forgets_them(tmp_path):
+    texts = ["The unbelievable Étienne saw NASA. He didn't; Straße, ÉCOLE and 3D\u0130x: iPod!", "so It goes"]
+    file = tmp_path / "t.jsonl"
+    file.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts * 30))
+    make = find("tokenizers", "wordpiece").Config
+    prepare(str(file), out=tmp_path / "s", tokenizer=make(kind="wordpiece", vocab=60), capitals=True, valid_fraction=0)
+    store = Store.open(tmp_path / "s")
+    tokenizer, at = load_tokenizer(tmp_path / "s"), 0
+    for text in texts * 30:
+        (encoded,) = tokenizer.encode_spans([text])
+        wanted = []
+        for (begin, _), starts in zip(encoded.spans, encoded.word_starts, strict=True):
+            wanted.append(text[begin].isupper() if starts or not wanted else wanted[-1])
+        assert store["capitals"][at : at + len(wanted)].tolist() == wanted
+        at += len(wanted)
+    assert at == len(store["tokens"]) and 0 < store["capitals"].mean() < 1
+    cased = make(kind="wordpiece", vocab=60, lowercase=False)
+    with pytest.raises(InputError, match="tells capitals apart by itself"):
+        prepare(str(file), out=tmp_path / "c", tokenizer=cased, capitals=True)
+
+
 def test_two_processes_write_the_bytes_of_one(document, write, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("modeledge.data._text.CHUNK", 2000)
     path = write("a.jsonl", [document(n) for n in range(300)] + ["", document(7)])

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from modeledge.core import find
 from modeledge.data.prepare import prepare
 from modeledge.data.store import Store
+from modeledge.data.tables import Table
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import check
 from modeledge.tokenizers import load_tokenizer
@@ -33,6 +34,7 @@ def raw(tmp_path_factory):
 
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
+    text = [{"text": row["text"].replace(". The cat", ". However, the cat")} for row in text]
     text = [{**row, "lang": "ab"[i % 2]} for i, row in enumerate(text)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
     nouns, verbs = NOUNS, ["sees", "hears", "likes", "follows"]
@@ -55,6 +57,17 @@ def raw(tmp_path_factory):
     save_file({"backbone.embed.weight": rng.standard_normal((8, 100))}, folder / "vectors" / "model.safetensors")
     pairs = [{"text": (said := sentence(rng)), "second": " ".join(said.split()[::-1])} for _ in range(300)]
     (folder / "parallel.jsonl").write_text("".join(json.dumps(t) + "\n" for t in pairs))
+    asked = [
+        {
+            "text": sentence(rng),
+            "second": sentence(rng),
+            "label": int(rng.integers(3)),
+            "choices": [sentence(rng), sentence(rng), sentence(rng)],
+        }
+        for _ in range(200)
+    ]
+    for part, rows in (("train", asked[:160]), ("valid", asked[160:])):
+        (folder / f"table.{part}.jsonl").write_text("".join(json.dumps(t) + "\n" for t in rows))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -94,15 +107,17 @@ def stores(raw, tmp_path_factory):
                 "triples": "triples.tsv",
                 "fields": "papers.jsonl",
                 "parallel": "parallel.jsonl",
+                "table": "table.train.jsonl",
             }
             file = raw / files.get(reads, "pictures.parquet")
-            if reads in ("triples", "parallel") and config is not None:  # in the words of the text beside them
+            if reads in ("triples", "parallel", "table") and config is not None:  # in the words of the text beside them
                 config = load_tokenizer(store("text", tokenizer, size).path)
             out = folder / str(len(made))
             listed = {name: raw / file for name, file in LISTS.get(reads, {}).items()}
             options = {"size": size} if reads not in LISTS else listed if config is not None else {}
             options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
-            options |= {"lang": "lang"} if reads == "text" else {}
+            folds = config is not None and getattr(config, "lowercase", False)
+            options |= {"lang": "lang", "capitals": folds} if reads == "text" else {}
             options = {"second": "second"} if reads == "parallel" else options
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)
@@ -112,7 +127,14 @@ def stores(raw, tmp_path_factory):
         size = 64 if "pairs" in recipe.data else 32
         return {n: store(find("data.sources", c.kind).reads, recipe.tokenizer, size) for n, c in recipe.data.items()}
 
-    return for_recipe
+    def with_tables(recipe) -> dict[str, Store | Table]:
+        """Tables as they are, but for the first source, which brings the tokenizer."""
+        reads = {n: find("data.sources", c.kind).reads for n, c in recipe.data.items()}
+        bare = {n: Table.open(raw / "table.train.jsonl") for n, kind in list(reads.items())[1:] if kind == "table"}
+        others = {n: c for n, c in recipe.data.items() if n not in bare}
+        return for_recipe(recipe.model_copy(update={"data": others})) | bare
+
+    return with_tables
 
 
 @pytest.fixture

@@ -97,10 +97,69 @@ def test_a_sampled_mix_draws_by_its_rates(make):
     assert [feed.active(i) for i in range(50)] == [feed.active(i) for i in range(50)]
 
 
-def test_a_ramp_lets_objectives_join_one_after_the_other(make):
-    sets = ["objectives=[{kind: mlm, name: a}, {kind: mlm, name: b}, {kind: mlm, name: c}]"]
-    feed, _ = make(sets=sets, mix=Mix(kind="ramp", joins={"c": 0.9}))
-    assert [len(feed.active(i)) for i in (0, 32, 34, 89, 90, 99)] == [1, 1, 2, 2, 3, 3]
+THREE = ["objectives=[{kind: mlm, name: a}, {kind: mlm, name: b}, {kind: mlm, name: c}]"]
+
+
+def test_a_ramp_lets_objectives_join_one_after_the_other_with_a_set_number_of_steps_each(make):
+    feed, _ = make(sets=THREE, mix=Mix(kind="ramp"), total=240)
+    names = [feed.active(i)[0] for i in range(240)]
+    stages = ["".join(names[a:b]) for a, b in ((0, 40), (40, 120), (120, 240))]
+    counts = [[stage.count(name) for name in "abc"] for stage in stages]
+    assert counts == [[40, 0, 0], [20, 60, 0], [20, 20, 80]]  # 2/4, 1/4, 1/4; 3/4, 1/4; 4/4 of 80 each
+    assert names[40:60] != ["a"] * 20 and set(names[120:160]) == set("abc")  # shuffled inside a stage
+    again, _ = make(sets=THREE, mix=Mix(kind="ramp"), total=240)
+    assert [again.active(i)[0] for i in (200, 3, 77)] == [names[i] for i in (200, 3, 77)]
+
+
+def test_the_order_and_the_rates_of_a_ramp_are_the_mixs(make):
+    feed, _ = make(sets=THREE, mix=Mix(kind="ramp", rates={"c": 3.0, "a+b": 1.0}), total=120)
+    names = ["+".join(feed.active(i)) for i in range(120)]
+    assert names[:60] == ["c"] * 60 and names.count("c") == 90 and names.count("a+b") == 30
+
+
+class Numbers:
+    """A source of so many rows, for the order of steps."""
+
+    ordered = False
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return self.rows
+
+
+@pytest.fixture
+def of_sizes(make):
+    """A feed whose objectives a, b read sources of 100 and 30 rows, with batches of 12."""
+
+    def build(names, kind):
+        known = make(sets=THREE)[0].objectives
+        objectives = {n: type("Asks", (), {"config": known[n].config.model_copy(update={"on": n})})() for n in names}
+        sources = {n: Numbers({"a": 100, "b": 30}[n]) for n in names}
+        return Feed(sources, objectives, Mix(kind=kind), batch=12, micro=12, seed=3, total=100)
+
+    return build
+
+
+def test_a_union_is_the_shuffled_batches_of_all_each_once_an_epoch(of_sizes):
+    feed = of_sizes("ab", "union")
+    for epoch in (0, 1, 5):
+        steps = range(12 * epoch, 12 * epoch + 12)
+        assert sorted(feed.active(i)[0] for i in steps) == ["a"] * 9 + ["b"] * 3
+    orders = ["".join(feed.active(i)[0] for i in range(12 * e, 12 * e + 12)) for e in range(6)]
+    assert len(set(orders)) > 1
+    for name, rows in (("a", 100), ("b", 30)):
+        mine = [i for i in range(240) if feed.active(i) == [name]]
+        read = np.concatenate([feed.order(name, i)[0] for i in mine])[: 2 * rows]
+        assert sorted(read[:rows]) == sorted(read[rows:]) == list(range(rows))  # no row twice before each came once
+
+
+def test_a_union_of_one_is_that_one_alone(of_sizes):
+    alone, union = of_sizes("a", "sum"), of_sizes("a", "union")
+    for step in (0, 8, 9, 40, 700):
+        assert union.active(step) == alone.active(step) == ["a"]
+        assert all(np.array_equal(x, y) for x, y in zip(union.order("a", step), alone.order("a", step), strict=True))
 
 
 def test_held_out_rows_come_once_in_order_with_the_same_masks(make):

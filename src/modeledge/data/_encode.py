@@ -32,8 +32,8 @@ class Chunk(NamedTuple):
 
 
 class Encoder:
-    """What every process holds: the tokenizer, whether Chinese words are told by a segmenter, and the entities and
-    phrases to mark."""
+    """What every process holds: the tokenizer, whether Chinese words are told by a segmenter, and the entities,
+    phrases and capitals to mark."""
 
     def __init__(
         self,
@@ -43,9 +43,10 @@ class Encoder:
         sentences: bool = True,
         entities: Gazetteer | None = None,
         phrases: Gazetteer | None = None,
+        capitals: bool = False,
     ):
         self.tokenizer, self.segment, self.sentences = tokenizer, segment, sentences
-        self.entities, self.phrases = entities, phrases
+        self.entities, self.phrases, self.capitals = entities, phrases, capitals
         self.dtype = np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32
 
     def __call__(self, texts: Sequence[str]) -> Chunk:
@@ -65,7 +66,21 @@ class Encoder:
         hashes = np.array([content_hash(t) for t, keep in zip(texts, kept, strict=True) if keep], np.uint64)
         near = signatures(tokens, lengths[kept])
         notes = self._mark(tokens, starts, begins)
+        if self.capitals:
+            notes["capitals"] = self._capitals(pieces, starts)
         return Chunk(kept, tokens.astype(self.dtype), lengths[kept], begins, starts, hashes, near, notes)
+
+    def _capitals(self, pieces: list[str], starts: np.ndarray) -> np.ndarray:
+        """Which tokens are of a word that begins with a capital letter."""
+        found = [np.zeros(0, bool)]
+        for text, encoded in zip(pieces, self.tokenizer.encode_spans(pieces), strict=True):
+            small = "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
+            large = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32) != np.frombuffer(
+                small.encode("utf-32-le", "replace"), np.uint32
+            )
+            found.append(large[encoded.spans[:, 0]])
+        first = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
+        return np.concatenate(found)[first]
 
     def _mark(self, tokens: np.ndarray, starts: np.ndarray, begins: np.ndarray) -> dict[str, np.ndarray]:
         """Mentions of entities and phrases: columns with one entry a token."""

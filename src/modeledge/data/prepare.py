@@ -5,6 +5,7 @@ before it is complete. What bad records do is a policy; a damaged file always st
 
 from __future__ import annotations
 
+import string
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Plan:
     fields          names of the columns of records (fields), each a text or a list of texts, or null
     entities        a file of surface forms, each with a tab and its entity, to be marked in text
     phrases         a file of phrases, one a line, to be marked in text
+    capitals        mark the words that begin with a capital letter, in text whose tokenizer folds case
     vectors         a folder of a model of triples: what it knows of the entities goes into the store
     descriptions    a file of entities, each with a tab and a text that describes it (triples)
     size            side of the stored pictures (default: the first picture's shorter side, at most 256)
@@ -79,6 +81,7 @@ class Plan:
     fields: Sequence[str] = ()
     entities: Path | None = None
     phrases: Path | None = None
+    capitals: bool = False
     vectors: Path | None = None
     descriptions: Path | None = None
     size: int | None = None
@@ -105,6 +108,8 @@ class Plan:
         for name, kind in lists.items():
             if getattr(self, name) is not None and self.kind != kind:
                 raise InputError(f"--{name}: for --kind {kind}, found --kind {self.kind}")
+        if self.capitals and self.kind != "text":
+            raise InputError(f"--capitals: for --kind text, found --kind {self.kind}")
         if self.vectors is not None and self.entities is None:
             raise InputError("--vectors: vectors belong to entities; name their surface forms with --entities FILE")
         if self.tokenizer is None and (self.kind not in ("images", "triples") or self.descriptions is not None):
@@ -212,7 +217,9 @@ def _meta(plan: Plan, jobs: list[Job], tokenizer: Any, summary: Summary, more: d
 
 def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summary: Summary) -> None:
     marked, told = _gazetteers(plan, tokenizer, writer)
-    encoder = Encoder(tokenizer, segment=plan.segments, **marked)
+    if plan.capitals and not folds_case(tokenizer):
+        raise InputError("--capitals: this tokenizer tells capitals apart by itself\n  next: one with lowercase: true")
+    encoder = Encoder(tokenizer, segment=plan.segments, capitals=plan.capitals, **marked)
     made = TextWriter(writer, encoder, fraction=plan.fraction, near=plan.near)
     for nth, job in enumerate(jobs):
         processes = job.processes(plan.processes)
@@ -222,6 +229,12 @@ def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summ
     train, valid = made.parts[False], made.parts.get(True)
     summary.rows, summary.tokens = train.rows, train.tokens
     summary.valid_rows, summary.valid_tokens = (valid.rows, valid.tokens) if valid else (0, 0)
+
+
+def folds_case(tokenizer: Any) -> bool:
+    """Whether letters have the same ids large and small."""
+    ids = tokenizer.encode_batch([*string.ascii_uppercase, *string.ascii_lowercase])
+    return all(np.array_equal(large, small) for large, small in zip(ids[:26], ids[26:], strict=True))
 
 
 def _gazetteers(plan: Plan, tokenizer: Any, writer: StoreWriter) -> tuple[dict[str, Any], dict[str, int]]:

@@ -31,7 +31,11 @@ class NextSentence(Objective):
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)
-        self.head = build("heads", config.head, facts, backbone, outputs=2)
+        self.head = build("heads", config.head, facts, backbone, outputs=self.outputs())
+
+    def outputs(self) -> int:
+        """How many classes there are."""
+        return 2
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {self.losses[0]: float(np.size(batch[self.field]))}
@@ -44,4 +48,4 @@ class NextSentence(Objective):
         return {"accuracy": Sum(accuracy(self.head(out.pooled), labels), (labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(2)}
+        return {"uniform": math.log(self.outputs())}

@@ -22,13 +22,13 @@ Positive = Annotated[int, Field(ge=1)]
 class Mix(Config):
     """How several objectives share the loop.
 
-    sum: all in every step; sample: one a step, drawn with `rates` (`one+other: 2` draws both together); ramp: they join
-    one after the other, at equal intervals or at the shares of the run in `joins` (ERNIE 2.0's sequential multi-task
-    learning)."""
+    sum: all in every step; sample: one a step, drawn with `rates` (`one+other: 2` draws both together). union: one a
+    step, as if the batches of all had been shuffled together, so that each has its turn in proportion to its data
+    (MT-DNN; a rate of 2: twice in an epoch). ramp: one a step, and they join one after the other, in the order of
+    `rates` if given, which then also shares out the steps (ERNIE 2.0's sequential multi-task learning)."""
 
-    kind: Literal["sum", "sample", "ramp"] = "sum"
-    rates: dict[str, float] = {}
-    joins: dict[str, float] = {}
+    kind: Literal["sum", "sample", "union", "ramp"] = "sum"
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}
 
 
 class Evaluate(Config):
@@ -99,7 +99,7 @@ class Recipe(Config):
                 raise ValueError(f"an objective cannot be named {name!r}; take another word")
         if len(set(names)) < len(names):
             raise ValueError(f"two objectives are both named {max(names, key=names.count)!r}; give one a `name`")
-        for key in (*(n for rate in self.mix.rates for n in rate.split("+")), *self.mix.joins):
+        for key in (n for rate in self.mix.rates for n in rate.split("+")):
             if key not in names:
                 raise ValueError(f"mix names {key!r}, which is not an objective here ({', '.join(names)})")
         for key, source in self.data.items():
@@ -109,6 +109,11 @@ class Recipe(Config):
                     f"data.{key}.streams is {streams} and loop.batch is {self.loop.batch}: a row of the batch is one"
                     f" stream, so that it remembers its own past; set both to the same"
                 )
+        tasks = getattr(getattr(self.backbone, "embedding", None), "types", {}).get("task")
+        if tasks is not None and len(self.mix.rates or names) > tasks:
+            raise ValueError(
+                f"backbone.embedding.types.task has {tasks} rows and there are {len(self.mix.rates or names)} tasks"
+            )
         places = places_of(self.backbone)
         for key, source in self.data.items():
             length = getattr(source, "length", 0)

@@ -56,11 +56,13 @@ class Texts:
         return [Record(row, str(self.path), number) for number, row in enumerate(self.rows, start=1)]
 
 
-def task_of(model: Model) -> tuple[str, str]:
-    """The task a fine-tuned model answers, and its objective's name. Raises InputError for one that was not taught."""
+def task_of(model: Model, asked: str | None = None) -> tuple[str, str]:
+    """The task a fine-tuned model answers, and its objective's name: the first, or that of the name `asked`.
+
+    Raises InputError for one that was not taught."""
     by_objective = {kind.objective: name for name, kind in TASKS.items()} | {"complete": "text_to_text"}
     for name, objective in model.each():
-        if objective.config.kind in by_objective:
+        if objective.config.kind in by_objective and asked in (None, name):
             return by_objective[objective.config.kind], name
     raise InputError(
         "this model was pre-trained and not taught a task yet\n"
@@ -68,22 +70,27 @@ def task_of(model: Model) -> tuple[str, str]:
     )
 
 
-def data_of(loaded: Loaded) -> Any:
-    """The settings of the data a model was taught with. Raises InputError for a model that was not."""
-    objective: Any = loaded.model.objectives[task_of(loaded.model)[1]]
+def data_of(loaded: Loaded, asked: str | None = None) -> Any:
+    """The settings of the data a model was taught a task with. Raises InputError for a model that was not."""
+    objective: Any = loaded.model.objectives[task_of(loaded.model, asked)[1]]
     return loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
 
 
-def rows_for(loaded: Loaded, store: Any, *, columns: dict[str, Any] | None = None, **changes: Any) -> Any:
+def rows_for(
+    loaded: Loaded, store: Any, *, task: str | None = None, columns: dict[str, Any] | None = None, **changes: Any
+) -> Any:
     """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
-    config = data_of(loaded)
+    config = data_of(loaded, task)
     kind = find("data.sources", config.kind)
     if kind.reads != "table":
         return build("data.sources", config, store, loaded.facts, "train")
     known = {k: v for k in ROLES if (v := getattr(config, k, None))}
-    given = known_columns(task_of(loaded.model)[0], known | (columns or {}))
-    keys = config.model_dump() | given | {"limit": None} | changes
-    return kind(kind.Config.model_validate(keys), store, loaded.facts, "train")
+    taught, name = task_of(loaded.model, task)
+    keys = config.model_dump() | known_columns(taught, known | (columns or {})) | {"limit": None}
+    if "labels" in keys:
+        objective: Objective = loaded.model.objectives[name]  # type: ignore[assignment]
+        keys["labels"] = config.labels or loaded.facts.labels.get(objective.config.on or "label")
+    return kind(kind.Config.model_validate(keys | changes), store, loaded.facts, "train")
 
 
 def held_out(store: Any) -> Any:
@@ -133,10 +140,12 @@ def write(model: Model, objective: Objective, batch: Batch, *, device: torch.dev
     return generate(model.backbone, objective, Batch(fields).tensors(device), how, limit=limit, rng=rng)
 
 
-def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> Answers:
-    """One answer a record of the source."""
+def answers(
+    loaded: Loaded | Done, source: Any, *, task: str | None = None, device: str = "auto", how: How = GREEDY
+) -> Answers:
+    """One answer a record of the source, to the task of that name (default: the first)."""
     model = loaded.model
-    task, name = task_of(model)
+    task, name = task_of(model, task)
     objective: Objective = model.objectives[name]  # type: ignore[assignment]
     kind, place = TASKS[task], choose_device(device)
     if kind.ask is not None:
@@ -145,7 +154,9 @@ def answers(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: Ho
     return kind.read(outputs(model, objective, source, device=place, how=how), source)
 
 
-def judge(loaded: Loaded | Done, source: Any, *, device: str = "auto", how: How = GREEDY) -> dict[str, float]:
+def judge(
+    loaded: Loaded | Done, source: Any, *, task: str | None = None, device: str = "auto", how: How = GREEDY
+) -> dict[str, float]:
     """How good the answers to a source are."""
-    kind: Kind = TASKS[task_of(loaded.model)[0]]
-    return kind.judge(answers(loaded, source, device=device, how=how), source)
+    kind: Kind = TASKS[task_of(loaded.model, task)[0]]
+    return kind.judge(answers(loaded, source, task=task, device=device, how=how), source)

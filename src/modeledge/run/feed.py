@@ -17,6 +17,7 @@ from modeledge.data.sources import Source
 from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Mix
+from modeledge.run.turns import Turns, ramp
 
 AHEAD = 64
 """Steps whose rows are shuffled at once: a few rows cost as much as thousands."""
@@ -71,6 +72,21 @@ class Feed:
                     f"data.{name}: {len(source)} {split} rows, fewer than one batch of {batch}\n"
                     f"  next: more data, --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
                 )
+        self.tasks = list(mix.rates) or list(objectives)
+        self.turns = self.blocks() if mix.kind in ("union", "ramp") and split == "train" else None
+
+    def blocks(self) -> Turns:
+        """Who has how many turns, where the objectives take turns."""
+        rates = [self.mix.rates.get(name, 1.0) for name in self.tasks]
+        read = [self.source_of(task.split("+")[0]) for task in self.tasks]
+        batches = [-(-len(self.sources[name]) // self.batch) for name in read]
+        union = [[max(1, round(rate * n)) for rate, n in zip(rates, batches, strict=True)]]
+        blocks = ramp(rates, self.total) if self.mix.kind == "ramp" else np.array(union)
+        return Turns(blocks, self.seed, [list(self.sources).index(name) for name in read])
+
+    def task_of(self, name: str) -> int:
+        """The number of the task an objective takes part in; 0 for one that is in none."""
+        return next((i for i, task in enumerate(self.tasks) if name in task.split("+")), 0)
 
     def source_of(self, name: str) -> str:
         """The source an objective reads."""
@@ -84,9 +100,8 @@ class Feed:
             ends = np.cumsum(list(rates.values()))
             draw = keyed(self.seed, "mix", step).random() * ends[-1]
             return list(rates)[min(int(np.searchsorted(ends, draw, side="right")), len(ends) - 1)].split("+")
-        if self.mix.kind == "ramp" and self.split == "train":
-            joins = {n: self.mix.joins.get(n, i / len(names)) for i, n in enumerate(names)}
-            return [n for n in names if step >= joins[n] * self.total]
+        if self.turns is not None:
+            return self.tasks[self.turns(step)[0]].split("+")
         return names
 
     def groups(self, names: list[str]) -> list[tuple[str, ...]]:
@@ -120,8 +135,10 @@ class Feed:
         return batch.but(row=index, epoch=epoch, done=np.full(len(index), done, np.float32))
 
     def order(self, source: str, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which rows of a source a step reads, and in which epoch each."""
+        """Which rows of a source a step reads, and in which epoch each: its next ones where the objectives take
+        turns."""
         n = len(self.sources[source])
+        step = step if self.turns is None else self.turns(step)[1]
         if self.split != "train":
             index = np.arange(step * self.batch, min((step + 1) * self.batch, n), dtype=np.int64)
             return index, np.zeros_like(index)
@@ -147,6 +164,8 @@ class Feed:
             if batch.size == 0:
                 continue
             self.require(names, source, batch)
+            if self.mix.kind in ("union", "ramp"):
+                batch = batch.but(task=np.full(batch.size, self.task_of(names[0])))
             for name in names:
                 batch = self.objectives[name].view(batch, keyed(self.seed, self.split, "view", name, number))
             for name in names:

@@ -19,8 +19,8 @@ from modeledge.run.checkpoint import own_tensors
 from modeledge.run.keep import Loaded
 
 GPT_TOKENS = {"start": "<|start|>", "delimiter": "<|delimiter|>", "extract": "<|extract|>"}
-TOKENWISE = ("tag", "span_qa", "embed", "hops")
-"""Tasks that are read token by token, or by the mean of the tokens."""
+TOKENWISE = ("tag", "span_qa", "embed", "classify_pair", "hops")
+"""Tasks that are read token by token, by the mean of the tokens, or by a head that reads all of them."""
 HIDDEN = {"rtd": "gelu"}
 """Activation of the hidden layer where it is not tanh: ELECTRA's released code."""
 

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +212,9 @@ class Stage:
         stores = job.stores
         self.facts = job.facts or facts_from(stores)
         self.sources = {n: build("data.sources", c, stores[n], self.facts, "train") for n, c in recipe.data.items()}
+        if not (job.facts and job.facts.labels):  # what the data calls its classes
+            named = {n: list(s.labels) for n, s in self.sources.items() if getattr(s, "labels", None)}
+            self.facts = replace(self.facts, labels=self.facts.labels | named)
         self.held_out = self.hold_out()
 
     def hold_out(self) -> dict[str, Source]:

@@ -35,21 +35,23 @@ def predict(
     data: str | Path | None = None,
     *,
     texts: Sequence[str | tuple[str, str] | dict[str, Any]] = (),
+    task: str | None = None,
     columns: dict[str, Any] | None = None,
     device: str = "auto",
     how: How = GREEDY,
 ) -> Answers:
     """The answers of a fine-tuned model, one dict a row of `data` (a table) or a text of `texts`.
 
-    A text is a string, a pair, or a dict with the columns the model was taught with. Labels are not needed.
+    A text is a string, a pair, or a dict with the columns the model was taught with. Labels are not needed. `task`:
+    which one, of a model that was taught several (by the name of its objective).
     Raises InputError for a model that was not taught a task and for rows that lack what it reads."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
-    config = data_of(loaded)
+    config = data_of(loaded, task)
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
     store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])
-    source = shown(loaded, rows_for(loaded, held_out(store), columns=columns, target="none"), device)
-    return answers(loaded, source, device=device, how=how)
+    rows = rows_for(loaded, held_out(store), task=task, columns=columns, target="none")
+    return answers(loaded, shown(loaded, rows, device), task=task, device=device, how=how)
 
 
 def shown(loaded: Loaded, source: Any, device: str) -> Any:
@@ -81,8 +83,8 @@ def evaluate_model(
 ) -> dict[str, float]:
     """The figures of a model on the rows of a table, or on the held-out part of a store.
 
-    task: none for the task a fine-tuned model was taught; else probe, knn (fitted on the training rows beside the
-    held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
+    task: none for the task a fine-tuned model was taught, its name if there were several; else probe, knn (fitted on
+    the training rows beside the held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
     triples), names (an entity taken out of its record) or loss (the model's own). shots: instead of a task, ask a
     causal language model by examples.
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
@@ -91,9 +93,9 @@ def evaluate_model(
         raise InputError(f"--task {task}: with --shots the rows say what is asked\n  next: leave out one of the two")
     if shots is not None:
         return few_shot(loaded, data, shots=shots.number, by=shots.by, columns=columns, names=shots.names)
-    if task is not None:
+    if task is not None and task not in loaded.model.objectives:
         return look(loaded, data, task, columns=columns, device=device)
-    taught, _ = task_of(loaded.model)
+    taught, _ = task_of(loaded.model, task)
     scored = {"target": "number"} if taught == "embed" and "label" in (columns or {}) else {}
-    source = shown(loaded, rows_for(loaded, held_out(open_data(data)), columns=columns, **scored), device)
-    return judge(loaded, source, device=device, how=how)
+    rows = rows_for(loaded, held_out(open_data(data)), task=task, columns=columns, **scored)
+    return judge(loaded, shown(loaded, rows, device), task=task, device=device, how=how)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from modeledge.core import InputError
+from modeledge.core import Facts, InputError
 from modeledge.data.store import Store
 from modeledge.data.tables import Table
 from modeledge.engine.processes import join
@@ -97,16 +97,32 @@ def pretrain(
     progress = make_progress(quiet=quiet or not ranks.first)
     if not ranks.first:
         ranks.wait()  # the first process makes the stores, the others open them
-    stores = open_or_make_all(paths, checked, cache=out / "stores", progress=progress)
+    cache = out / "stores"
+    stores = open_or_make_all(paths, checked, cache=cache, progress=progress, begun=init is not None)
     if ranks.first:
         ranks.wait()
     if init is not None:
         refuse_other_ids(Path(init), stores.values())
+    facts = facts_for(stores, Path(init) if init is not None else None)
     job = Job(
-        tree, stores, out, amount, weights, device=device, resume=resume, step=step, progress=progress, track=track
+        tree, stores, out, amount, weights, facts, device, progress=progress, resume=resume, step=step, track=track
     )
     job.history["data"] = {n: str(p) for n, p in paths.items()}
     return Outcome(run_job(job), out)
+
+
+def facts_for(stores: Mapping[str, Store | Table], init: Path | None) -> Facts | None:
+    """What the model to begin with knows, where no data comes with a tokenizer (tables); else None: the stores say it.
+
+    Raises InputError if there is no such model either."""
+    if not all(isinstance(store, Table) for store in stores.values()):
+        return None
+    if init is None or (init / "config.json").is_file() and "modeledge" not in read_config(init):
+        raise InputError(
+            f"--data: {', '.join(stores)}: tables are read with the tokenizer of a model of ours\n"
+            "  next: --init FOLDER (a Hugging Face one: `modeledge import` it first)"
+        )
+    return replace(load_model(init).facts, labels={})
 
 
 def refuse_other_ids(init: Path, stores: Iterable[Store | Table]) -> None:

@@ -14,7 +14,8 @@ from modeledge.data.tables import Table
 class Question:
     """A task and its data: a csv, tsv, jsonl or parquet file, a `datasets` folder, a prepared store, or an open table.
 
-    task     classify, regress, tag, span_qa, choice, embed, hops, text_to_text; image_label for a store of pictures
+    task     classify, classify_pair, regress, tag, span_qa, choice, embed, hops, text_to_text; image_label for a store
+             of pictures
     valid    rows to judge on (default: those that lie beside the training file, x.valid.* beside x.train.*, or the part
              of a store that was held out)
     columns  role -> column: text, second, label, choices (several columns, or one with a list)

@@ -91,7 +91,7 @@ class Setting:
         """The recipe's data, but for the sample of a seed."""
         form = self.kind.form
         if self.question.orders == "both":
-            if form != "text" or "second" not in self.columns:
+            if self.kind.objective not in ("classify", "regress") or "second" not in self.columns:
                 raise InputError("--orders both: for classify and regress on pairs (--column second=COLUMN)")
             form = "both"
         recipe = self.loaded.recipe

@@ -9,6 +9,7 @@ from typing import Any
 from modeledge.core import InputError, PartConfig, find, kinds, unknown
 from modeledge.data.prepare import Summary, prepare
 from modeledge.data.store import META, Store
+from modeledge.data.tables import Table
 from modeledge.recipe.schema import Recipe
 from modeledge.run.progress import Progress, make_progress
 from modeledge.tokenizers import Tokenizer, load_tokenizer
@@ -44,6 +45,7 @@ def make_store(
     near: str = "count",
     size: int | None = None,
     lists: dict[str, Path] | None = None,
+    capitals: bool = False,
     fields: Sequence[str] = (),
     quiet: bool = False,
 ) -> Summary:
@@ -66,6 +68,7 @@ def make_store(
         "documents": documents,
         "near": near,
         "size": size,
+        "capitals": capitals,
         "fields": fields,
         **columns,
         **lists,
@@ -88,8 +91,11 @@ def told(progress: Progress) -> Callable[[float, int], None]:
     return hear
 
 
-def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store:
-    """The store at `path`, or one made from the raw files there, kept in the run folder.
+def open_or_make(
+    path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress, as_table: bool = False
+) -> Store | Table:
+    """The store at `path`, or one made from the raw files there, kept in the run folder; as_table: a labelled table as
+    it is, to be read with a tokenizer that something else brings along.
 
     Raises InputError if the store was made for another kind of tokenizer than the recipe wants."""
     if (path / META).is_file():
@@ -99,6 +105,8 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
     if (cache / META).is_file():
         return Store.open(cache)
     kind = find("data.sources", recipe.data[name].kind).reads
+    if kind == "table" and as_table:
+        return Table.open(path)
     cache.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"preparing {path} for data.{name} ({kind})")
     summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
@@ -106,13 +114,20 @@ def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress
     return Store.open(cache)
 
 
-def open_or_make_all(paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress) -> dict[str, Store]:
-    """`open_or_make` for every source; raw files that two sources read in the same way are prepared once."""
+def open_or_make_all(
+    paths: dict[str, Path], recipe: Recipe, *, cache: Path, progress: Progress, begun: bool = False
+) -> dict[str, Any]:
+    """`open_or_make` for every source; raw files that two sources read in the same way are prepared once.
+
+    A single raw table becomes a store with a tokenizer of its own, unless the run has `begun` from a model, or there
+    is other data: then that has the tokenizer, and tables are read as they are."""
+    reads = {name: find("data.sources", recipe.data[name].kind).reads for name in paths}
+    as_table = begun or len(set(paths.values())) > 1
     made: dict[tuple[Path, str], str] = {}
     stores = {}
     for name, path in paths.items():
-        home = made.setdefault((path, find("data.sources", recipe.data[name].kind).reads), name)
-        stores[name] = open_or_make(path, recipe, name, cache=cache / home, progress=progress)
+        home = cache / made.setdefault((path, reads[name]), name)
+        stores[name] = open_or_make(path, recipe, name, cache=home, progress=progress, as_table=as_table)
     return stores
 
 

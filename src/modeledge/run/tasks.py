@@ -232,6 +232,9 @@ def _gold(source: Any) -> np.ndarray:
 
 TASKS: dict[str, Kind] = {
     "classify": Kind("classify", "text", "accuracy", read_classes, judge_classes),
+    "classify_pair": Kind(
+        "classify_pair", "text", "accuracy", read_classes, judge_classes, needs=("text", "second", "label")
+    ),
     "regress": Kind("regress", "text", "spearman", read_numbers, judge_numbers, target="number"),
     "tag": Kind("tag", "words", "f1", read_tags, judge_tags),
     "span_qa": Kind("span_qa", "span", "f1", read_spans, judge_spans, needs=("text", "second", "label"), length=384),

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from modeledge.core import Facts
 from modeledge.data.store import Store
 
-NOTES = ("entities", "entity_starts", "phrase_starts")
+NOTES = ("entities", "entity_starts", "phrase_starts", "capitals")
 """Columns with one entry a token that some stores have beside `word_starts`."""
 
 
