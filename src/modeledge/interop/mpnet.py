@@ -80,7 +80,7 @@ class MPNet(Encoder):
     def prepare(
         self, backbone: dict[str, Any], facts: Mapping[str, Any], state: dict[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Raises InputError for a vocabulary in which id 1 is a token: transformers would skip it in counting places."""
+        """Raises InputError for a vocabulary in which id 1 is a token: transformers would not count its place."""
         pad = facts.get("special", {}).get("pad", PAD)
         if pad != PAD:
             raise InputError(
