@@ -285,6 +285,12 @@ def finetune(
     auxiliary: Annotated[float, typer.Option(help="Weight of the language model beside the task (GPT: 0.5).")] = 0.0,
     train: Annotated[str, typer.Option(help="all: every weight; head: on frozen features.")] = "all",
     mix: Annotated[bool, typer.Option("--mix", help="With --train head: a learned mix of all layers (ELMo).")] = False,
+    layer_decay: Annotated[
+        float, typer.Option(help="Learning rate of a layer over that of the layer above it (ULMFiT: 0.385).")
+    ] = 1.0,
+    unfreeze: Annotated[
+        float, typer.Option(help="Begin with the head; every so many epochs a layer more, from the top (ULMFiT: 1).")
+    ] = 0.0,
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Fresh weights of the same shape, for comparison.")
     ] = False,
@@ -307,7 +313,7 @@ def finetune(
     question = Question(task, data, valid, columns or None, length, orders, long)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
-        labels=labels, scratch=scratch, sets=tuple(sets),
+        labels=labels, layer_decay=layer_decay, unfreeze=unfreeze, scratch=scratch, sets=tuple(sets),
     )  # fmt: skip
     tuned = run(folder, question, tuning, seeds=seeds, out=out, device=device, quiet=quiet or as_json)
     show(tuned.as_dict(), as_json=as_json, text=str(tuned))

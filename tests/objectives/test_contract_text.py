@@ -19,6 +19,7 @@ CASES: dict[str, dict[str, Any]] = {
     "unilm-prefix": {"kind": "mlm", "visible": {"rule": "prefix", "segments": [4, 5]}, "ngrams": [0.8, 0.1, 0.1]},
     "unilm-forward": {"kind": "mlm", "visible": {"rule": "causal", "segments": [2, 2]}},
     "unilm-backward": {"kind": "mlm", "visible": {"rule": "anticausal", "segments": [3, 3]}},
+    "guided": {"kind": "guided_mlm"},
     "nsp": {"kind": "nsp"},
     "sop": {"kind": "sop"},
     "clm": {"kind": "clm"},

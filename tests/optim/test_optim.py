@@ -73,3 +73,15 @@ def test_lamb_continues_from_saved_moments():
         one.step()
         two.step()
     assert torch.equal(model.weight, twin.weight)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_layer_moves_at_a_share_of_the_rate_of_the_layer_above_it(kind):
+    """With three equal layers, each sees the rate the closed form gives it, and a parameter is in one group."""
+    part, model = find("optim", kind), nn.ModuleDict({n: nn.Linear(4, 4) for n in "abc"})
+    above = {f"{name}.{x}": 2 - i for i, name in enumerate("abc") for x in ("weight", "bias")}
+    optimizer = part(part.Config(kind=kind, lr=0.1, layer_decay=0.4), above).make(model.named_parameters())
+    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(rates) == sum(len(g["params"]) for g in optimizer.param_groups) == 6
+    for name, p in model.named_parameters():
+        assert rates[id(p)] == pytest.approx(0.1 * 0.4 ** above[name])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from modeledge.core import Batch, kinds
+from modeledge.core import Batch, InputError, kinds
 from modeledge.interop import check, export_folder, import_folder, port_of
 from modeledge.interop._check import build_model
 from modeledge.visibility import both, see
@@ -90,6 +90,9 @@ MODELS = {
     "ernie, classes": ("ErnieForSequenceClassification", "ErnieConfig", {**BERT, "use_task_id": True}),
     "roberta": ("RobertaForMaskedLM", "RobertaConfig", BERT),
     "roberta, classes": ("RobertaForSequenceClassification", "RobertaConfig", {**BERT, "num_labels": 3}),
+    "mpnet": ("MPNetForMaskedLM", "MPNetConfig", BERT),
+    "mpnet, bare": ("MPNetModel", "MPNetConfig", BERT),
+    "mpnet, classes": ("MPNetForSequenceClassification", "MPNetConfig", {**BERT, "num_labels": 3}),
     "xlm_roberta": ("XLMRobertaForMaskedLM", "XLMRobertaConfig", BERT),
     "xlm": ("XLMWithLMHeadModel", "XLMConfig", {**XLM, "n_langs": 3}),
     "xlm, causal": ("XLMWithLMHeadModel", "XLMConfig", {**XLM, "n_langs": 3, "causal": True}),
@@ -219,6 +222,27 @@ def test_gpt2_with_padding_in_front_and_positions_of_its_own(tmp_path):
     seen = see(both(causal, valid(real)), 2, 9, device="cpu")
     ours = heads["clm"].head(backbone(Batch(ids=ids, positions=places), seen).states)
     torch.testing.assert_close(ours[real], theirs[real], atol=1e-5, rtol=0)
+
+
+def test_mpnet_beyond_the_last_bucket_scores_as_transformers_does(tmp_path):
+    """Rows longer than the distance from which on all distances share a bucket."""
+    torch.manual_seed(3)
+    config = transformers.MPNetConfig(**{**BERT, "max_position_embeddings": 202}, initializer_range=0.5)
+    model = transformers.MPNetForMaskedLM(config).eval()
+    model.save_pretrained(tmp_path)
+    backbone, heads = build_model(import_folder(tmp_path), port_of("mpnet", where=""))
+    ids = torch.randint(2, 31, (2, 200))
+    ours = heads["mplm"].head(backbone(Batch(ids=ids), see(full, 2, 200, device="cpu")).states)
+    torch.testing.assert_close(ours, model(input_ids=ids).logits, atol=1e-4, rtol=0)
+
+
+def test_mpnet_is_not_written_for_a_vocabulary_in_which_id_1_is_a_token(tmp_path):
+    make("mpnet", tmp_path / "theirs")
+    ours = import_folder(tmp_path / "theirs")
+    tree = {"backbone": ours.backbone, "objectives": ours.objectives}
+    facts = {**ours.facts, "special": {"pad": 0, "unk": 1}}
+    with pytest.raises(InputError, match="padding has the id 0"):
+        export_folder(tmp_path / "ours", tree, ours.state, facts)
 
 
 def test_t5_with_a_cache_gives_the_scores_of_the_whole(tmp_path):

@@ -28,6 +28,7 @@ SETTINGS = {
     "two objectives": ["data.text={kind: segment_pair, length: 32}", "objectives=[{kind: mlm}, {kind: nsp}]"],
     "lamb": ["optim={kind: lamb, lr: 1e-3}"],
     "adafactor": ["optim={kind: adafactor, lr: 1e-2}"],
+    "layers that join": ["unfreeze.joins=3", "optim.layer_decay=0.5", "backbone.dropout=0.1"],
     "bf16": ["loop.precision=bf16"],
 }
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig
 from modeledge.layers.activations import ACTIVATIONS, Activation
 from modeledge.visibility import Seen
@@ -41,6 +42,10 @@ class Bag(nn.Module, Part):
             nn.init.xavier_uniform_(weight)  # type: ignore[arg-type]
         for layer in self.layers:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [("embed", "bias"), *((f"layers.{i}",) for i in range(len(self.layers)))]
 
     def forward(
         self, batch: Batch, seen: Seen | None = None, *, keep: Collection[str] = (), cache: object | None = None

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import nn
 
+from modeledge.backbones._levels import Levels, abreast, within
 from modeledge.core import Batch, Config, Facts, Output, Part, PartConfig, RecipeError, Slot, build
 from modeledge.visibility import Seen
 
@@ -71,6 +72,10 @@ class Dual(nn.Module, Part):
     def embed(self) -> nn.Module | None:
         """The token table of the text tower, or of the one that reads queries."""
         return self.towers["text" if "text" in self.towers else "query"].embed  # type: ignore[return-value]
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return abreast(*(within(f"towers.{name}", tower.levels()) for name, tower in self.towers.items()))  # type: ignore[operator]
 
     def forward(
         self, batch: Batch, seen: Mapping[str, Seen], *, keep: Collection[str] = (), cache: object | None = None

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pydantic import Field
 from torch import Tensor, nn
 
+from modeledge.backbones._levels import Levels, chained, within
 from modeledge.backbones.transformer import EVERYTHING, Transformer
 from modeledge.core import Batch, Facts, Output, Part
 from modeledge.layers.attention import Across, Cache, Keep
@@ -41,6 +42,10 @@ class EncoderDecoder(nn.Module, Part):
     def embed(self) -> nn.Module | None:
         """The token table of both stacks."""
         return self.encoder.embed
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return chained(within("encoder", self.encoder.levels()), within("decoder", self.decoder.levels()))
 
     def new_cache(self) -> Cache:
         """An empty memory for generation; it also holds the encoder's states, which are computed once."""

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.backbones._dropout import RowDropout, Variational
+from modeledge.backbones._levels import Levels
 from modeledge.backbones._recurrence import Recurrence
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
 from modeledge.layers import Sizes
@@ -103,6 +104,13 @@ class LSTM(nn.Module, Part):
     def one_way(self) -> OneWay | None:
         """A direction by itself, for heads that serve both; None where they are joined."""
         return None if self.joined else OneWay(self.config.width, self.embed)
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [
+            ("embedding",),
+            *(tuple(f"stacks.{way}.{i}" for way in range(len(self.stacks))) for i in range(self.config.layers)),
+        ]
 
     def forward(
         self,

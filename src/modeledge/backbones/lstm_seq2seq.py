@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.backbones._dropout import Variational
+from modeledge.backbones._levels import Levels, chained, within
 from modeledge.backbones.lstm import LSTM, OneWay
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, find
 from modeledge.visibility import Seen
@@ -75,6 +76,10 @@ class Seq2SeqLSTM(nn.Module, Part):
     def embed(self) -> nn.Module | None:
         """The decoder's token table."""
         return self.decoder.embed
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return chained(within("encoder", self.encoder.levels()), within("decoder", self.decoder.levels()))
 
     def side(self, name: Literal["encoder", "decoder"]) -> OneWay:
         """What a softmax over the first layer of a side needs to know. Raises RecipeError if it reads both ways."""

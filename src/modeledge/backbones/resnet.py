@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig
 from modeledge.layers.attention import Keep
 from modeledge.layers.pixels import Pixels, normalise
@@ -128,6 +129,10 @@ class ResNet(nn.Module, Part):
             self.stages.append(nn.ModuleList(stage))
             before = width
         self.reset()
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [("stem",), *((f"stages.{i}",) for i in range(len(self.stages)))]
 
     def reset(self) -> None:
         """Draw the weights anew: convolutions by fan-out for ReLU, gains 1, shifts 0."""

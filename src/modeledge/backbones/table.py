@@ -18,6 +18,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig
 from modeledge.visibility import Seen
 
@@ -37,6 +38,10 @@ class Table(nn.Module, Part):
         rows = facts.vocab if config.of == "tokens" else facts.entities
         self.embed = nn.Embedding(rows, config.width)
         nn.init.uniform_(self.embed.weight, -0.5 / config.width, 0.5 / config.width)
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [("embed",)]
 
     def forward(
         self, batch: Batch, seen: Seen | None = None, *, keep: Collection[str] = (), cache: object | None = None

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from modeledge.backbones._block import make_blocks
+from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
@@ -88,6 +89,10 @@ class Transformer(nn.Module, Part):
     def embed(self) -> nn.Module | None:
         """The token table; None where the input is not tokens."""
         return self.embedding.word
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [("embedding", "positions"), *((f"blocks.{i}",) for i in range(len(self.blocks)))]
 
     def new_cache(self) -> Cache:
         """An empty memory for generation: pass it with each further piece of the rows."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from modeledge.backbones._levels import Levels
 from modeledge.backbones.two_stream import EVERYTHING, Layer, Look, dense, draw
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, part
 from modeledge.layers import Sizes
@@ -62,6 +63,10 @@ class TransformerXL(nn.Module, Part):
                 block.attention.distance_bias = first.attention.distance_bias  # type: ignore[union-attr]
         self.dropout = nn.Dropout(config.dropout)
         draw(self, config.std)
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [("embed",), *((f"blocks.{i}",) for i in range(len(self.blocks)))]
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from modeledge.backbones._block import Block, make_blocks
+from modeledge.backbones._levels import Levels
 from modeledge.backbones.transformer import EVERYTHING, blend
 from modeledge.backbones.transformer import Transformer as _Transformer
 from modeledge.core import Batch, Facts, InputError, Output, Part, build
@@ -123,6 +124,14 @@ class TwoChannel(nn.Module, Part):
     def embed(self) -> nn.Module | None:
         """The token table."""
         return self.embedding.word
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [
+            ("embedding", "positions", "entity"),
+            *((f"blocks.{i}",) for i in range(len(self.blocks))),
+            *((f"knowledge.{i}",) for i in range(len(self.knowledge))),
+        ]
 
     def forward(
         self, batch: Batch, seen: Seen = EVERYTHING, *, keep: Collection[str] = (), cache: None = None

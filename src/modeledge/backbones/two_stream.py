@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
@@ -105,6 +106,10 @@ class TwoStream(nn.Module, Part):
         self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
         draw(self, config.std)
         nn.init.normal_(self.start, std=config.std)
+
+    def levels(self) -> Levels:
+        """The parts from the input to the output."""
+        return [("embed", "start"), *((f"blocks.{i}",) for i in range(len(self.blocks)))]
 
     def forward(
         self,

@@ -58,8 +58,12 @@ class TokenHead(nn.Module, Part):
 
     def forward(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m v"]:
         """Unnormalised log-probabilities of the tokens."""
+        return F.linear(self.transformed(states), self.table(), self.bias)
+
+    def transformed(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m e"]:
+        """What the decoder's matrix is multiplied with."""
         x = states if self.dense is None else self.norm(self.activate(self.dense(states)))
-        return F.linear(self.scale * x, self.table(), self.bias)
+        return self.scale * x
 
     def table(self) -> Float[Tensor, "v e"]:
         """The decoder's matrix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -16,22 +16,32 @@ class Optim(Part):
     """Makes a torch optimizer for named parameters. Biases and norms (fewer than two dimensions) are never decayed."""
 
     class Config(PartConfig):
-        """lr: peak learning rate; weight_decay: decoupled unless the kind says otherwise."""
+        """lr: peak learning rate; weight_decay: decoupled unless the kind says otherwise; layer_decay: the rate of a
+        layer over that of the layer above it (ULMFiT, arXiv:1801.06146 §3.2: 1/2.6)."""
 
         lr: float = Field(1e-3, ge=0)
         weight_decay: float = Field(0.0, ge=0)
+        layer_decay: float = Field(1.0, gt=0, le=1)
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any, above: Mapping[str, int] | None = None):
+        """above: over how many groups of layers each parameter lies, by name (default: none)."""
         self.config = config
+        self.above = dict(above or {}) if config.layer_decay < 1 else {}
 
-    def groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
-        """Two groups, decayed and not, in the order of the names; a parameter that needs no gradient is in neither."""
-        live = [(n, p) for n, p in named if p.requires_grad]
-        decayed = [p for _, p in live if p.ndim >= 2]
-        plain = [p for _, p in live if p.ndim < 2]
-        decay = self.config.weight_decay
-        groups = [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
-        return [g for g in groups if g["params"]]
+    def groups(self, named: Iterable[tuple[str, nn.Parameter]], *, lr: float | None = None) -> list[dict[str, Any]]:
+        """For each learning rate, from the top layers down, two groups, decayed and not, in the order of the names; a
+        parameter that needs no gradient is in none. `lr`: of the top layers (default: the recipe's)."""
+        live = [(self.above.get(n, 0), p) for n, p in named if p.requires_grad]
+        groups: list[dict[str, Any]] = []
+        for depth in sorted({depth for depth, _ in live}):
+            here = [p for d, p in live if d == depth]
+            rate = (self.config.lr if lr is None else lr) * self.config.layer_decay**depth
+            for weights, decay in (
+                ([p for p in here if p.ndim >= 2], self.config.weight_decay),
+                ([p for p in here if p.ndim < 2], 0.0),
+            ):
+                groups += [{"params": weights, "weight_decay": decay, "lr": rate}] if weights else []
+        return groups
 
     def make(self, named: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
         """The optimizer over these parameters, at the peak learning rate."""

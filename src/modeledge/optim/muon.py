@@ -31,8 +31,8 @@ class Muon(Optim):
 
     def make(self, named: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
         c, named = self.config, list(named)
-        inner = [p for n, p in named if is_hidden_matrix(n, p)]
-        outer = self.groups((n, p) for n, p in named if not is_hidden_matrix(n, p))
+        inner = self.groups((n, p) for n, p in named if is_hidden_matrix(n, p))
+        outer = self.groups(((n, p) for n, p in named if not is_hidden_matrix(n, p)), lr=c.lr * c.tables)
         parts: list[Optimizer] = []
         if inner:
             how: dict[str, Any] = {"lr": c.lr, "weight_decay": c.weight_decay, "momentum": c.momentum}

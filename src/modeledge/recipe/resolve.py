@@ -13,7 +13,8 @@ from modeledge.core import RecipeError, unknown
 from modeledge.recipe.read import Path_, Place, read_file, read_yaml, scalar, show_path
 
 CHAIN = 4
-KEYS = "extends family source data tokenizer backbone objectives mix optim schedule loop sizes stages expect".split()
+KEYS = "extends family source data tokenizer backbone objectives mix optim schedule".split()
+KEYS += "unfreeze loop sizes stages expect".split()
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
 

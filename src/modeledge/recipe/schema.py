@@ -74,6 +74,16 @@ class Loop(Config):
     guard: Guard = Guard()
 
 
+class Unfreeze(Config):
+    """Layers that are frozen at first: only what lies above all of them is trained, and from time to time a further
+    group of layers from the top down (ULMFiT, arXiv:1801.06146 §3.3; the groups: `levels` of the backbone).
+
+    joins: one number: the time from one group to the next; several: when each joins, the groups below those with the
+    last of them. In steps, or as shares of the run where below 1."""
+
+    joins: Annotated[float, Field(gt=0)] | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+
+
 class Recipe(Config):
     """A whole recipe, final and frozen."""
 
@@ -86,6 +96,7 @@ class Recipe(Config):
     mix: Mix = Mix()
     optim: Annotated[PartConfig, Slot("optim")] = part("adamw")
     schedule: Annotated[PartConfig, Slot("optim.schedules")] = part("linear")
+    unfreeze: Unfreeze | None = None
     loop: Loop = Loop()
     sizes: dict[str, dict[str, Any]] = {}
     stages: list[dict[str, Any]] = []

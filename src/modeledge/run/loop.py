@@ -27,6 +27,7 @@ from modeledge.run.folder import RunFolder
 from modeledge.run.model import Model
 from modeledge.run.progress import Progress
 from modeledge.run.signals import Stop
+from modeledge.run.thaw import freeze_below, live_groups
 
 
 @dataclass
@@ -82,8 +83,10 @@ class Trainer:
         self.recipe, self.model, self.feed, self.valid = recipe, model.to(device), feed, valid
         self.device, self.precision, self.ranks = device, precision, ranks
         self.folder, self.progress, self.identity = folder, progress, identity or {}
-        named = [(n, p) for n, p in model.named_parameters()]
-        self.optimizer = find("optim", recipe.optim.kind)(recipe.optim).make(named)
+        named, groups = dict(model.named_parameters()), model.layer_groups()
+        above = {name: i for i, names in enumerate(reversed(groups)) for name in names}
+        self.groups = [[named[name] for name in names] for names in groups]
+        self.optimizer = find("optim", recipe.optim.kind)(recipe.optim, above).make(named.items())
         for group in self.optimizer.param_groups:
             group["peak"] = group["lr"]
         self.schedule = find("optim.schedules", recipe.schedule.kind)(recipe.schedule)
@@ -102,6 +105,8 @@ class Trainer:
         factor = self.schedule.factor(step.number, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
+        live = live_groups(self.recipe.unfreeze, step.number, self.total, groups=len(self.groups))
+        freeze_below(self.groups, live)
         totals = self.backward(step)
         self.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self.parameters if p.grad is not None]

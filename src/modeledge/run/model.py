@@ -36,6 +36,21 @@ class Model(nn.Module):
         """(name, objective) in the recipe's order."""
         return [(name, o) for name, o in self.objectives.items()]  # type: ignore[misc]
 
+    def layer_groups(self) -> list[list[str]]:
+        """Names of the trained parameters in groups from the input to the output: the levels of the backbone, and on
+        top what the objectives add. A parameter that several layers share belongs to the lowest of them."""
+        levels = getattr(self.backbone, "levels", list)() or [()]
+        groups: list[list[str]] = [[] for _ in (*levels, "objectives")]
+        for name, parameter in self.named_parameters():  # a shared one comes once, under its first name
+            home, _, inner = name.partition(".")
+            at = len(levels)
+            if home == "backbone":
+                found = (i for i, parts in enumerate(levels) if any(f"{inner}.".startswith(f"{p}.") for p in parts))
+                at = next(found, len(levels) - 1)
+            if parameter.requires_grad:
+                groups[at].append(name)
+        return [group for group in groups if group]
+
     def forward(self, names: Sequence[str], batch: Batch) -> dict[str, Sum]:
         """The losses of the objectives `names`, which share this batch; the first decides who sees whom."""
         first: Objective = self.objectives[names[0]]  # type: ignore[assignment]

@@ -47,6 +47,9 @@ class Tuning:
     train      the whole model, or only the head on frozen features; mix: of all layers, by learned weights (ELMo)
     auxiliary  weight of the pre-training language model beside the task (GPT: 0.5)
     labels     only so many training rows, a plain sample drawn with the seed: the same rows for every model
+    layer_decay  the rate of a layer over that of the layer above it (ULMFiT: 1/2.6)
+    unfreeze   epochs from one group of layers to the next: the head alone is trained first, then what lies below it
+               joins from the top down (0: everything from the beginning; ULMFiT: 1)
     scratch    begin with fresh weights of the same shape
     sets       overrides of the resulting recipe, e.g. optim.weight_decay=0"""
 
@@ -59,6 +62,8 @@ class Tuning:
     mix: bool = False
     auxiliary: float = 0.0
     labels: int | None = None
+    layer_decay: float = 1.0
+    unfreeze: float = 0.0
     scratch: bool = False
     sets: tuple[str, ...] = ()
 

@@ -199,10 +199,12 @@ class Setting:
         keys |= {
             "data": {SOURCE: self.keys | sample, **{n: d | sample for n, d in data.items()}},
             "objectives": [self.objective(), *more],
-            "optim": {"kind": "adamw", "lr": self.lr(), "weight_decay": 0.01},
+            "optim": {"kind": "adamw", "lr": self.lr(), "weight_decay": 0.01, "layer_decay": t.layer_decay},
             "schedule": {"kind": "linear", "warmup": 0.1},
             "loop": {"steps": self.steps(), "batch": self.batch(), "seed": seed, "clip": 1.0},
         }
+        if t.unfreeze:
+            keys["unfreeze"] = {"joins": max(1, round(t.unfreeze * self.rows() / self.batch()))}
         for text in t.sets:
             keys = override(keys, text, {})
         return Tree(self.loaded.tree.name, keys)
