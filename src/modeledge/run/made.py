@@ -17,7 +17,7 @@ from pydantic import Field
 from modeledge.core import Config, DataError, keyed
 from modeledge.data.readers import Bad, Wanted, read
 
-_HOLE = re.compile(r"\{(\w+)(?::(\w+):(\w+))?\}")
+_HOLE = re.compile(r"\{([A-Za-z_]\w*)(?::(\w+):(\w+))?\}")
 _ANY = (str, int, float, bool, list)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from modeledge.core import InputError, RecipeError
 from modeledge.data.prepare import prepare
 from modeledge.data.store import META, Store
