@@ -168,7 +168,7 @@ class Task(Base):
         return tuned.values()[seed]
 
     def _asked(self, trained: Trained) -> tuple[Question, Tuning]:
-        columns = dict(self.columns | trained.columns)
+        columns: dict[str, Any] = {**self.columns, **trained.columns}
         if "graph" in columns:
             columns["graph"] = str(trained.files(columns["graph"]))
         data = trained.files(self.data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -178,6 +179,7 @@ class Trial:
             if done.result.exit_code:
                 raise SystemExit(done.result.exit_code)
             known.write_text(json.dumps(cost(done)))
+            shutil.rmtree(run / "checkpoints")  # the model stays; many runs would fill a disk
         return json.loads(known.read_text())
 
     def cell(self, arm: str, measure: str, seed: int) -> dict[str, Any]:
