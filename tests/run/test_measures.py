@@ -54,6 +54,7 @@ def test_a_task_takes_the_settings_of_the_arm_and_the_best_rate(trained, tmp_pat
     chosen = measure.choose(made)
     assert chosen["lr"] == 1e-2 and set(chosen["tried"]) == {"1e-09", "0.01"}
     assert measure.take(made, chosen) == 1.0
+    assert measure._asked(made)[1].sets == ("loop.precision=fp32",)  # that of the arm
 
 
 def test_a_sentence_finds_itself_among_translations(trained, tmp_path):

@@ -174,7 +174,10 @@ class Task(Base):
         data = trained.files(self.data)
         valid = trained.files(self.valid) if self.valid else None
         question = Question(self.task, data, valid, columns or None, self.length, metric=self.metric, name=self.task)
-        return question, Tuning(**(self.tuning | trained.tuning))
+        tuning = Tuning(**(self.tuning | trained.tuning))
+        precision = (trained.tree.keys.get("loop") or {}).get("precision")
+        same = (f"loop.precision={precision}",) if precision else ()  # not as measured anew for each cell
+        return question, replace(tuning, sets=(*same, *tuning.sets))
 
 
 class Translations(Base):
