@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("MODELEDGE_DATA", "data"))
     parser.add_argument("--brief", action="store_true", help="one seed and two steps of everything")
     arguments = parser.parse_args()
+    failed = []
     known = {path.stem: path for path in claims_in(HERE)}
     for name in arguments.names or known:
         if name not in known:
@@ -38,12 +39,15 @@ def main() -> None:
             outcome = try_claim(known[name], out=out, data=[arguments.data], brief=arguments.brief)
         except ModeledgeError as error:
             print(f"{name}: {error}")
+            failed.append(name)
             continue
         print(outcome, end="\n\n", flush=True)
         if not arguments.brief:
             (HERE / "results").mkdir(exist_ok=True)
             shutil.copyfile(out / FILE, HERE / "results" / f"{name}.json")
             (HERE.parent / "docs" / "claims.md").write_text(page(HERE), encoding="utf-8")
+    if failed:
+        raise SystemExit(f"not done: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

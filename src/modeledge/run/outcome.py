@@ -125,8 +125,8 @@ def about(claim: Claim, outcome: Outcome) -> list[str]:
     costs = [c for arm in outcome.costs.values() for c in arm.values()]
     spent = sum(c["seconds"] + c["judging"] for c in costs) / 60
     return [
-        f"Source: {claim.source}. Data: {', '.join(files)}. Each arm may spend {claim.budget}, size {claim.size}, "
-        f"{outcome.seeds} seeds; {spent:.0f} minutes in all."
+        f"Source: {claim.source}. Data: {', '.join(files)}. Each arm may spend {claim.budget}"
+        f"{f', size {claim.size}' if claim.size else ''}, {outcome.seeds} seeds; {spent:.0f} minutes in all."
     ]
 
 
