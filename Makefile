@@ -10,7 +10,7 @@ FAST := not slow and not gpu and not net and not contract
 SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.views.corrupt,modeledge.views.arrange,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check format lint types fast contract slow golden bench feel docs catalogue constraints clean
+.PHONY: quickstart test check format lint types fast contract slow golden bench feel docs catalogue claims claims-page constraints clean
 
 quickstart: $(VENV)/.core
 	$(BIN)/modeledge quickstart --out $(OUT)
@@ -51,7 +51,14 @@ feel: $(VENV)/.test
 catalogue: $(VENV)/.core
 	$(BIN)/python tools/catalogue.py
 
-docs: $(VENV)/.docs catalogue
+# Every experiment of experiments/, one after the other; stopped, it goes on where it was. Hours of one core.
+claims: $(VENV)/.core
+	$(BIN)/python experiments/run_all.py --out runs/claims
+
+claims-page: $(VENV)/.core
+	$(BIN)/python tools/claims.py
+
+docs: $(VENV)/.docs catalogue claims-page
 	$(BIN)/mkdocs build --strict
 
 constraints:

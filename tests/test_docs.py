@@ -99,6 +99,11 @@ def test_the_catalogue_page_is_up_to_date():
     assert CATALOGUE.PAGE.read_text(encoding="utf-8") == CATALOGUE.page(CATALOGUE.read_rows()), "run `make catalogue`"
 
 
+def test_the_page_of_claims_says_what_the_results_say():
+    claims = tool("claims")
+    assert claims.PAGE.read_text(encoding="utf-8") == claims.page(claims.EXPERIMENTS), "run `make claims-page`"
+
+
 def test_recipes_in_the_documentation_resolve(tmp_path):
     found = [b for page in PAGES for b in blocks(page, "yaml") if b.lstrip("# \n").find("extends:") >= 0]
     assert len(found) >= 3

@@ -390,33 +390,51 @@ def predict(
 
 @app.command()
 def compare(
-    recipes: Annotated[list[str], typer.Argument(help="Two or more recipes.")],
+    recipes: Annotated[list[str], typer.Argument(help="Two or more recipes, or the file of a claim.")],
     out: Out,
     data: Data = [],  # noqa: B006
-    budget: Annotated[str, typer.Option(help="What each may spend: 1e14flop, 5Mtok, 2min, 500steps.")] = "1e14flop",
-    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds.")] = 3,
+    budget: Annotated[
+        str | None, typer.Option(help="What each may spend (default 1e14flop): 5Mtok, 2min, 500steps.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repeat with so many seeds (default 3).")] = None,
     size: Size = None,
     task: Annotated[list[str], typer.Option(help="Then fine-tune: TASK=FILE, e.g. classify=x.train.parquet.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     sets: Sets = [],  # noqa: B006
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Of a claim: two steps and one seed, to see whether it runs.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Several recipes at the same cost, side by side, with intervals."""
+    """Several recipes at the same cost, side by side, with intervals; or a claim (a .yaml file) put to the test."""
     from modeledge.recipe.resolve import find_recipe
 
     for name in recipes:
         find_recipe(name)
+    from modeledge.run.claim import is_claim
+    from modeledge.run.compare import BUDGET
     from modeledge.run.compare import compare as run
     from modeledge.run.question import Question
 
+    if len(recipes) == 1 and is_claim(recipes[0]):
+        from modeledge.run.trial import try_claim
+
+        if size or task or column or sets:
+            raise errors().InputError(f"{recipes[0]}: a claim says itself what is compared; give --budget and --seeds")
+        outcome = try_claim(
+            recipes[0], out=out, data=data, seeds=seeds, budget=budget, brief=brief, device=device,
+            quiet=quiet or as_json,
+        )  # fmt: skip
+        show(outcome.as_dict(), as_json=as_json, text=str(outcome))
+        return
     columns = pairs(column, "--column") or None
     asked = [pairs([text], "--task").popitem() for text in task]
     questions = [Question(kind, Path(file), columns=columns, name=f"{kind} {Path(file).stem}") for kind, file in asked]
     found = run(
-        recipes, data=data, out=out, budget=budget, seeds=seeds, size=size, sets=sets, questions=questions,
-        device=device, quiet=quiet or as_json,
+        recipes, data=data, out=out, budget=budget or BUDGET, seeds=3 if seeds is None else seeds, size=size,
+        sets=sets, questions=questions, device=device, quiet=quiet or as_json,
     )  # fmt: skip
     show(found.as_dict(), as_json=as_json, text=str(found))
     if found.exit_code:

@@ -18,6 +18,21 @@ TOY = [
     "loop.precision=fp32",
 ]
 
+CLAIM = """
+claim: More masks are better.
+source: nobody
+minutes: 1
+data: {text: {files: [text.jsonl]}}
+budget: 4steps
+arms:
+  few: {recipe: bert, sets: ["objectives=[{kind: mlm, rate: 0.1}]"]}
+  many: {recipe: bert, sets: ["objectives=[{kind: mlm, rate: 0.4}]"]}
+measures:
+  loss: {kind: held_out, figure: mlm}
+expect:
+  - {measure: loss, arm: many, against: few, at_most: 0.0}
+"""
+
 
 def sentences(rng: np.random.Generator, n: int) -> str:
     nouns, verbs = ["dog", "cat", "bird", "fish", "horse"], ["sees", "hears", "likes", "follows"]
@@ -69,3 +84,9 @@ def losses(tmp_path):
     from modeledge.run.folder import read_metrics
 
     return lambda out="run": {r["step"]: r["loss"] for r in read_metrics(tmp_path / out) if "loss" in r}
+
+
+@pytest.fixture
+def claim_text():
+    """The file of a claim with two arms and one measure."""
+    return CLAIM

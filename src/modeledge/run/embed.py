@@ -26,11 +26,13 @@ def embed(
     normalise: bool = True,
     length: int = 256,
     batch: int = 32,
+    lang: int | None = None,
 ) -> Float[np.ndarray, "n d"]:
     """One vector a text, in the order given; longer texts are cut to `length` tokens.
 
     mean: of all tokens, [cls] and [sep] included (as sentence-transformers); first: the first token; pooled: what the
-    architecture defines. Raises InputError for a model without a tokenizer."""
+    architecture defines; lang: the number of their language, for a model that is told it. Raises InputError for a model
+    without a tokenizer."""
     loaded = model if isinstance(model, Loaded) else load_model(Path(model))
     if loaded.facts.tokenizer is None:
         raise InputError(f"{loaded.path}: this model has no tokenizer, it reads no text")
@@ -40,6 +42,8 @@ def embed(
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         rows = framed([encoded[i] for i in chosen], loaded, length)
+        if lang is not None:
+            rows = rows.but(lang=torch.full_like(rows.ids, lang))
         seen = see(own_document(rows, full), *rows.ids.shape, device="cpu")
         found = loaded.model.backbone(rows, seen)
         if pool == "pooled":

@@ -43,6 +43,16 @@ def rows(tmp_path, tokenizer):
     return make
 
 
+def test_rows_that_are_grown_together_do_not_meet(rows):
+    halves = ["Nobody had read a small", "boat of the river"]  # "small boat" lies across the two
+    together, alone = rows(texts=halves), [rows(texts=[t]) for t in halves]
+    for i, one in enumerate(alone):
+        for name in ("ids", "branch", "anchor", "positions"):
+            real = together.valid[i] if "valid" in together else slice(None)
+            own = one.valid[0] if "valid" in one else slice(None)
+            assert together[name][i][real].tolist() == one[name][0][own].tolist()
+
+
 def test_a_branch_follows_its_subject_and_the_sentence_keeps_its_places(rows, tokenizer):
     plain, grown = rows(None), rows()
     for i in range(len(TEXTS)):

@@ -57,11 +57,18 @@ class Tree:
         self.gazetteer = Gazetteer(list(numbers), list(range(len(numbers))), tokenizer)
         self.tokenizer = tokenizer
 
-    def grow(self, row: Row, length: int) -> Row:
-        """The row with its branches, cut to `length`; further fields `positions`, `branch` and `anchor`."""
-        ids, special = row["ids"], row["special"]
-        edge = special | np.append(True, special[:-1])  # nothing is found across special tokens
-        marks, starts = self.gazetteer.find(ids, self.tokenizer.word_starts(ids) | edge, np.flatnonzero(edge))
+    def grow(self, rows: list[Row], length: int) -> list[Row]:
+        """The rows with their branches, cut to `length`; further fields `positions`, `branch` and `anchor`."""
+        special = [row["special"] for row in rows]
+        edges = [s | np.append(True, s[:-1]) for s in special]  # nothing is found across special tokens
+        ids, edge = np.concatenate([row["ids"] for row in rows]), np.concatenate(edges)
+        found = self.gazetteer.find(ids, self.tokenizer.word_starts(ids) | edge, np.flatnonzero(edge))
+        ends = np.cumsum([len(s) for s in special])[:-1]
+        marks, starts = (np.split(field, ends) for field in found)
+        return [self._grown(*of, length) for of in zip(rows, marks, starts, strict=True)]
+
+    def _grown(self, row: Row, marks: np.ndarray, starts: np.ndarray, length: int) -> Row:
+        ids = row["ids"]
         first = np.flatnonzero(starts)
         anchor, place = np.cumsum(starts) * (marks >= 0), np.arange(len(ids))
         after, texts, owners = [], [], []

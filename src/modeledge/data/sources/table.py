@@ -100,7 +100,7 @@ class LabelledTable(Source):
         made = FORMS[self.config.form](reader, self.records[first : first + _SLICE])
         if self.tree is None:
             return made
-        return made._replace(rows=[self.tree.grow(row, self.config.length) for row in made.rows])
+        return made._replace(rows=self.tree.grow(made.rows, self.config.length))
 
     def _label_names(self, records: list[Record]) -> list[str]:
         cfg = self.config
