@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from modeledge.backbones.dual import encode
-from modeledge.core import Batch, RecipeError
+from modeledge.core import Batch, Facts, RecipeError
 from modeledge.objectives import own_document
 from modeledge.visibility import see
 from modeledge.visibility.full import full
@@ -91,6 +91,17 @@ def index_of(sources: dict[str, Any], name: str | None, side: Sequence[nn.Module
             "  next: fewer candidates, more data, or a shorter length"
         )
     return Index(source, side)
+
+
+def frame_of(facts: Facts, where: str) -> list[int]:
+    """The row of an empty text, [cls] [sep]. Raises RecipeError for a tokenizer that begins rows otherwise."""
+    special = facts.special
+    if "cls" not in special or "sep" not in special:
+        raise RecipeError(
+            f"{where}: rows of two texts begin with [cls] and have [sep] between them; this tokenizer has "
+            f"{', '.join(special)}\n  next: --set tokenizer.kind=wordpiece"
+        )
+    return [special["cls"], special["sep"]]
 
 
 def encode_texts(side: Sequence[nn.Module], rows: Batch) -> Float[Tensor, "n d"]:

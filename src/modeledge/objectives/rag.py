@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, RecipeError, Slot, Sum, part
 from modeledge.losses.marginal import Per, beliefs, log_likelihood, marginal_nll
-from modeledge.objectives._index import Index, beside, encode_texts, index_of, repeated
+from modeledge.objectives._index import Index, beside, encode_texts, frame_of, index_of, repeated
 from modeledge.objectives.seq2seq import Seq2Seq
 
 
@@ -56,6 +56,7 @@ class Rag(Seq2Seq):
         super().__init__(config, facts, reader)
         if config.smoothing:
             raise RecipeError(f"objective {self.losses[0]}: smoothing: a marginal has none; leave it out")
+        frame_of(facts, f"objective {self.losses[0]}")
         self.index: Index | None = None
         self.side = backbone.side("passage")  # a tuple: registered where it belongs, not here
         for module in self.side:

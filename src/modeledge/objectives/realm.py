@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.marginal import Per, log_likelihood, marginal_nll, mixed
 from modeledge.objectives import Objective
-from modeledge.objectives._index import Index, beside, encode_texts, index_of, repeated
+from modeledge.objectives._index import Index, beside, encode_texts, frame_of, index_of, repeated
 from modeledge.objectives._momentum import Twin
 
 
@@ -62,6 +62,7 @@ class Realm(Objective):
             )
         self.mask: Any = build("objectives", config.mask, facts, backbone.reader)
         self.needs = tuple(dict.fromkeys((*self.needs, *self.mask.needs)))
+        self.frame = frame_of(facts, f"objective {self.losses[0]}")
         self.twin = Twin(*backbone.side("passage"), momentum=0.0)
         self.index: Index | None = None
 
@@ -104,9 +105,7 @@ class Realm(Objective):
     def found(self, query: Float[Tensor, "b d"], batch: Batch) -> Batch:
         """The texts to read for each row: b*k rows, the first of each k empty."""
         b, k = len(query), self.config.candidates
-        special, frame = self.facts.special, []
-        frame = [special[role] for role in ("cls", "sep") if role in special]
-        empty = torch.tensor([frame], device=query.device).expand(b, -1)
+        empty = torch.tensor([self.frame], device=query.device).expand(b, -1)
         if k == 1:
             return Batch(ids=empty, valid=torch.ones_like(empty, dtype=torch.bool))
         assert self.index is not None, "nobody said where the passages are (consult)"
@@ -116,7 +115,7 @@ class Realm(Objective):
         t = texts.ids.shape[1]
         ids = torch.full((b, k, t), self.facts.pad, device=query.device)
         valid = torch.zeros_like(ids, dtype=torch.bool)
-        ids[:, 0, : len(frame)], valid[:, 0, : len(frame)] = empty, True
+        ids[:, 0, :2], valid[:, 0, :2] = empty, True
         ids[:, 1:], valid[:, 1:] = texts.ids.view(b, k - 1, t), texts.valid.view(b, k - 1, t)
         return Batch(ids=ids.flatten(0, 1), valid=valid.flatten(0, 1))
 
