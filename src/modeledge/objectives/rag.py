@@ -47,7 +47,7 @@ class Rag(Seq2Seq):
     config: Config
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
-        reader = getattr(backbone, "reader", None)
+        reader: Any = getattr(backbone, "reader", None)
         if not hasattr(reader, "decoder"):
             raise RecipeError(
                 "objective rag: needs towers and a reader that writes: backbone.kind=dual with "

@@ -65,7 +65,7 @@ class Searcher:
 
     def index(self, store: Store) -> Index:
         """The passages of a store."""
-        config = Passages.Config(kind="passages", length=self.length, query=self.query)
+        config = Passages.Config.model_validate({"length": self.length, "query": self.query})
         index = Index(Passages(config, store, self.loaded.facts), self.backbone.side("passage"))
         vectors = index.fill(self.device)
         index.vectors = F.normalize(vectors, dim=-1) if self.cosine else vectors
