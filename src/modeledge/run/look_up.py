@@ -144,6 +144,8 @@ def look_up(
 
     Raises InputError for a model that does not search and a store of other ids."""
     loaded = model if isinstance(model, Loaded) else load_model(Path(model))
+    if not texts:
+        raise InputError("--passages: what is to be looked up?\n  next: --text TEXT")
     searcher, store = Searcher(loaded, choose_device(device)), Store.open(Path(passages))
     tokenizer: Any = loaded.facts.tokenizer
     if store.meta.get("fingerprint") != tokenizer.fingerprint:
