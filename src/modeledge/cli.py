@@ -365,6 +365,7 @@ def predict(
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
     top_p: Annotated[float, typer.Option(help="Draw among the fewest tokens that hold this share.")] = 1.0,
     limit: Annotated[int, typer.Option(help="Continue a prompt, or fill a blank, by at most so many tokens.")] = 40,
+    passages: Annotated[Path | None, typer.Option(help="Look texts up in this store (retrievers, REALM, RAG).")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -377,7 +378,11 @@ def predict(
 
     how = Sample(temperature, top_k, top_p) if temperature > 0 else Beam(beams) if beams > 1 else Greedy()
     loaded = load_model(folder)
-    if text and continues_text(loaded):
+    if passages is not None:
+        from modeledge.run.look_up import look_up
+
+        answers: Any = look_up(loaded, passages, text, how, limit=limit, device=device)
+    elif text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
     elif text and fills_blanks(loaded):
         answers = fill_blanks(loaded, text, how, limit=limit)

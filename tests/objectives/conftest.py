@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,59 @@ class Laboratory:
 def lab() -> Laboratory:
     torch.manual_seed(0)
     return Laboratory()
+
+
+class Shelf:
+    """Passages given as lists of ids, as a source; [cls] and [sep] are put around them."""
+
+    def __init__(self, passages: list[list[int]]):
+        self.rows = [[1, *p, 2] for p in passages]
+        self.passages = len(passages)
+
+    def whole(self, numbers: np.ndarray) -> SimpleNamespace:
+        """Their sizes."""
+        return SimpleNamespace(size=np.array([len(self.rows[n]) for n in numbers]))
+
+    def texts(self, numbers: np.ndarray) -> Batch:
+        """As `ids` and `valid`."""
+        return padded([self.rows[n] for n in numbers])
+
+
+def padded(texts: list[list[int]]) -> Batch:
+    """Texts padded to the longest."""
+    longest = max(map(len, texts), default=1)
+    ids = np.array([[*t, *[0] * (longest - len(t))] for t in texts], np.int64).reshape(len(texts), longest)
+    return Batch(ids=ids, valid=np.arange(longest) < np.array([len(t) for t in texts])[:, None])
+
+
+def stack(width: int = 16, layers: int = 1, kind: str = "transformer", **more: Any) -> dict[str, Any]:
+    """Settings of a small stack."""
+    return {
+        "kind": kind, "width": width, "layers": layers, "heads": 2, "ffn": {"kind": "mlp", "width": 2 * width},
+        "positions": {"kind": "learned", "max": 40}, **more,
+    }  # fmt: skip
+
+
+class Library:
+    """Passages, and two towers with a reader. Vocabulary of 60: special tokens 0-4."""
+
+    Shelf = Shelf
+    padded, stack = staticmethod(padded), staticmethod(stack)
+    facts = Facts(vocab=60, special={"pad": 0, "cls": 1, "sep": 2, "mask": 3, "eos": 4}, words=(5, 60))
+
+    def dual(
+        self, reader: dict[str, Any], facts: Facts | None = None, *, width: int | None = 8, norm: str | None
+    ) -> Any:
+        """Two towers and a reader."""
+        torch.manual_seed(0)
+        towers = {"query": stack(pool="mean"), "passage": stack(pool="mean")}
+        keys = {"kind": "dual", "towers": towers, "width": width, "norm": norm, "reader": reader}
+        return build("backbones", find("backbones", "dual").Config.model_validate(keys), facts or self.facts).eval()
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library()
 
 
 @pytest.fixture

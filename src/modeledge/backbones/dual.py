@@ -1,12 +1,13 @@
 """Two encoders that never meet, each of which ends in a vector of the same width: pictures and texts, or queries and
-passages.
+passages; and, if wanted, a third network that reads what was found.
 
-Sources: CLIP, arXiv:2103.00020 §2.3-2.4; two towers of text, DSSM (CIKM 2013) §3.2 and DPR, arXiv:2004.04906 §3.1.
-The scale of their products belongs to the objective (contrast, match)."""
+Sources: CLIP, arXiv:2103.00020 §2.3-2.4; two towers of text, DSSM (CIKM 2013) §3.2 and DPR, arXiv:2004.04906 §3.1;
+readers, REALM, arXiv:2002.08909 §3.2, and RAG, arXiv:2005.11401 §2. The scale of the products belongs to the objective
+(contrast, match), and so does what is read (realm, rag)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -46,11 +47,17 @@ class Towers(Config):
 class Dual(nn.Module, Part):
     """`towers` give one Output each, whose `pooled` is the projected vector (b width)."""
 
+    added = ("reader",)
+    """What two towers that were trained without it lack."""
+
     class Config(PartConfig):
-        """width: of the shared space (default: that of the towers, whose vectors are then not projected)."""
+        """width: of the shared space (default: that of the towers, whose vectors are then not projected); norm: of the
+        vectors; reader: a network of texts, which passes that say who sees whom in one network go through."""
 
         towers: Towers
         width: int | None = Field(None, ge=1)
+        norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
+        reader: Annotated[PartConfig | None, Slot("backbones")] = None
 
     def __init__(self, config: Dual.Config, facts: Facts):
         super().__init__()
@@ -61,41 +68,67 @@ class Dual(nn.Module, Part):
         self.projections = nn.ModuleDict()
         if config.width is None and len(set(widths)) > 1:
             raise RecipeError(f"backbone.width: the towers are {widths} wide; give the width of a shared space")
-        self.width = config.width or widths[0]
+        self.width = shared = config.width or widths[0]
+        self.norms = nn.ModuleDict()
         for name, width in zip(self.towers, widths, strict=True):
             self.projections[name] = nn.Identity()
             if config.width is not None:
                 self.projections[name] = nn.Linear(width, config.width, bias=False)
                 nn.init.normal_(self.projections[name].weight, std=width**-0.5)  # type: ignore[arg-type]
+            self.norms[name] = build("layers.norms", config.norm, shared) if config.norm else nn.Identity()
+        self.reader: Any = build("backbones", config.reader, facts) if config.reader else None
+        if self.reader is not None:  # a head on top is one on the reader
+            self.width = self.reader.width
 
     @property
     def embed(self) -> nn.Module | None:
-        """The token table of the text tower, or of the one that reads queries."""
+        """The token table of the reader, else of the text tower, or of the one that reads queries."""
+        if self.reader is not None:
+            return self.reader.embed
         return self.towers["text" if "text" in self.towers else "query"].embed  # type: ignore[return-value]
 
     def levels(self) -> Levels:
         """The parts from the input to the output."""
-        return abreast(*(within(f"towers.{name}", tower.levels()) for name, tower in self.towers.items()))  # type: ignore[operator]
+        towers = abreast(*(within(f"towers.{name}", tower.levels()) for name, tower in self.towers.items()))  # type: ignore[operator]
+        return towers if self.reader is None else [*towers, *within("reader", self.reader.levels())]  # type: ignore[operator]
+
+    def side(self, name: str) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """What makes the vectors of `name`: tower, projection, norm (see `encode`)."""
+        own = name if name in self.towers else "query"
+        return self.towers[own], self.projections[own], self.norms[own]
 
     def forward(
-        self, batch: Batch, seen: Mapping[str, Seen], *, keep: Collection[str] = (), cache: object | None = None
+        self, batch: Batch, seen: Mapping[str, Seen] | Seen, *, keep: Collection[str] = (), cache: Any = None
     ) -> Output:
-        """Run the towers whose input the batch has; `seen` says who sees whom in each tower.
+        """Run the towers whose input the batch has; `seen` says who sees whom in each tower, or in the reader alone.
 
         `keep` asks by tower: `image.<name>`, `text.<name>`. Raises RecipeError if a tower does not pool."""
+        if not isinstance(seen, Mapping):
+            assert self.reader is not None, "backbone.reader: there is none"
+            return self.reader(batch, seen, keep=keep, cache=cache)
         towers: dict[str, Output] = {}
         for name in seen:
             if READS[name] not in batch:
                 continue
-            own = name if name in self.towers else "query"
             asked = {k.removeprefix(f"{name}.") for k in keep if k.startswith(f"{name}.")}
-            out = self.towers[own](queries(batch) if name == "query" else batch, seen[name], keep=asked)
-            if out.pooled is None:
-                raise RecipeError(f"backbone.towers.{own}: it gives no single vector\n  next: give it a `pool`")
-            out.pooled = self.projections[own](out.pooled)
-            towers[name] = out
+            rows = queries(batch) if name == "query" else batch
+            towers[name] = encode(self.side(name), rows, seen[name], keep=asked, name=name)
         kept = {f"{n}.{k}": v for n, out in towers.items() for k, v in out.kept.items()}
         return Output(towers=towers, kept=kept)
+
+
+def encode(
+    side: Sequence[nn.Module], batch: Batch, seen: Seen, *, keep: Collection[str] = (), name: str = "passage"
+) -> Output:
+    """Run one side of a Dual (its tower, projection and norm): `pooled` is the vector of each row.
+
+    Raises RecipeError if the tower does not pool."""
+    tower, projection, norm = side
+    out = tower(batch, seen, keep=keep)
+    if out.pooled is None:
+        raise RecipeError(f"backbone.towers.{name}: it gives no single vector\n  next: give it a `pool`")
+    out.pooled = norm(projection(out.pooled))
+    return out
 
 
 def queries(batch: Batch) -> Batch:

@@ -62,6 +62,9 @@ class Objective(nn.Module, Part):
     def prepare(self, rows: int) -> None:
         """Told once, before training or loading, how many rows a global batch has (for what is kept a row)."""
 
+    def consult(self, sources: dict[str, Any]) -> None:
+        """Told once, before the first step, the sources of the training rows (for what looks things up in one)."""
+
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """What the model is shown for these rows (numpy, the whole global batch). Default: the rows as they are."""
         return batch

@@ -23,6 +23,7 @@ from modeledge.views.corrupt.mask import (
     Draws,
     choose_count,
     choose_each,
+    choose_mention,
     choose_rare,
     choose_words,
     replace,
@@ -45,7 +46,12 @@ class Visible(core.Config):
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-STARTS = {"words": "word_starts", "phrases": "phrase_starts", "entities": "entity_starts"}
+STARTS = {
+    "words": "word_starts",
+    "phrases": "phrase_starts",
+    "entities": "entity_starts",
+    "mention": "entity_starts",
+}
 """The field that says where the units of each selection begin."""
 
 
@@ -71,14 +77,15 @@ class MaskedLM(Objective):
     class Config(Objective.Config):
         """rate: share of ordinary tokens to predict, or the first and the last of a share that changes in a straight
         line over the run; select: how they are chosen (a fixed count a row, each independently, whole words, phrases or
-        entities, where a word outside them is a unit of its own, or a fixed count of mostly rare tokens: drawn with the
-        inverse root of how often they occur, XLM); ngrams: longest run of tokens or units, drawn with p(n) proportional
-        to 1/n, or the probabilities of runs of 1, 2, ..., or a geometric law; replace: shares of [MASK] and of random
-        tokens among the chosen, drawn for each token or `per` unit or span; most: at most so many a row; static: so
-        many fixed masks a row, reused over the epochs (0: a new one each time)."""
+        entities, where a word outside them is a unit of its own, a fixed count of mostly rare tokens: drawn with the
+        inverse root of how often they occur, XLM, or one mention of an entity whatever the rate, REALM); ngrams:
+        longest run of tokens or units, drawn with p(n) proportional to 1/n, or the probabilities of runs of 1, 2, ...,
+        or a geometric law; replace: shares of [MASK] and of random tokens among the chosen, drawn for each token or
+        `per` unit or span; most: at most so many a row; static: so many fixed masks a row, reused over the epochs (0: a
+        new one each time)."""
 
         rate: Share | tuple[Share, Share] = 0.15
-        select: Literal["count", "each", "words", "phrases", "entities", "rare"] = "count"
+        select: Literal["count", "each", "words", "phrases", "entities", "rare", "mention"] = "count"
         ngrams: int | tuple[float, ...] | Geometric = 1
         replace: tuple[float, float] | Together = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
@@ -140,6 +147,8 @@ class MaskedLM(Objective):
             return choose_each(maskable, rng, rate=rate)
         if cfg.select == "rare":
             return choose_rare(maskable, self.rarity[batch.ids], rng, rate=rate, most=cfg.most)
+        if cfg.select == "mention":
+            return choose_mention(maskable, batch.entities, batch.entity_starts, rng, most=cfg.most)
         if cfg.select == "count" and self.lengths is None:
             return choose_count(maskable, rng, rate=rate, most=cfg.most)
         return choose_words(maskable, self.units(batch), rng, rate=rate, most=cfg.most, lengths=self.lengths)

@@ -23,12 +23,14 @@ from modeledge.core import Batch, InputError, build, find, keyed, unknown
 from modeledge.data.store import Store
 from modeledge.data.tables import open_data
 from modeledge.engine.device import choose_device
+from modeledge.objectives import Objective
 from modeledge.objectives._show import show
 from modeledge.run.answer import held_out, outputs
 from modeledge.run.evaluate import evaluate
 from modeledge.run.feed import Feed
 from modeledge.run.forms import is_causal
 from modeledge.run.keep import Loaded
+from modeledge.run.look_up import evaluate_search
 from modeledge.run.tasks import known_columns
 
 ROWS = 128
@@ -146,8 +148,11 @@ def named_classes(asked: Asked) -> dict[str, float]:
 
 
 @torch.no_grad()
-def captions(asked: Asked) -> dict[str, float]:
-    """Pictures found by their captions, and the reverse."""
+def search(asked: Asked) -> dict[str, float]:
+    """Pictures found by their captions, and the reverse; passages found by queries."""
+    towers = getattr(asked.loaded.recipe.backbone, "towers", None)
+    if towers is not None and towers.query is not None:
+        return evaluate_search(asked.loaded, asked.data, asked.columns, asked.device)
     objective, loaded = asked.dual(), asked.loaded
     store = held_out(open_data(asked.data))
     config = next(iter(loaded.recipe.data.values()))
@@ -169,8 +174,13 @@ def captions(asked: Asked) -> dict[str, float]:
 def losses(asked: Asked) -> dict[str, float]:
     """The model's own losses (nats per target) and metrics on a store, all its rows or the held-out part."""
     loaded, model = asked.loaded, asked.loaded.model.to(asked.device)
-    store = held_out(open_data(asked.data))
-    sources = {n: build("data.sources", c, store, loaded.facts, "train") for n, c in loaded.recipe.data.items()}
+    whole: Any = open_data(asked.data)
+    split = "valid" if isinstance(whole, Store) and whole.valid is not None else "train"
+    data = loaded.recipe.data.items()
+    sources = {n: build("data.sources", c, whole, loaded.facts, split) for n, c in data}
+    for _, objective in model.each():
+        if type(objective).consult is not Objective.consult:
+            objective.consult({n: build("data.sources", c, whole, loaded.facts, "train") for n, c in data})
     feed = Feed(sources, dict(model.each()), loaded.recipe.mix, batch=64, micro=64, seed=0, total=1, split="valid")
     return evaluate(model, feed, batches=1 << 30, device=asked.device, precision="fp32")
 
@@ -240,7 +250,7 @@ LOOKS: dict[str, Callable[[Asked], dict[str, float]]] = {
     "probe": probe,
     "knn": knn,
     "zero_shot": named_classes,
-    "retrieval": captions,
+    "retrieval": search,
     "loss": losses,
     "links": links,
     "names": names,

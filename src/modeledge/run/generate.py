@@ -16,7 +16,9 @@ from modeledge.objectives import Objective
 from modeledge.objectives.clm import CausalLM
 from modeledge.objectives.infill import Infill
 from modeledge.objectives.mlm import MaskedLM
+from modeledge.objectives.rag import Rag
 from modeledge.objectives.seq2seq import Seq2Seq
+from modeledge.run.marginal import Mixing, write_sequences
 from modeledge.run.search import Beam, Greedy, Reader, Sample, beams, one_by_one
 from modeledge.visibility import both, see
 from modeledge.visibility.causal import causal
@@ -49,6 +51,8 @@ def generate(
     for module in training:
         module.eval()
     try:
+        if isinstance(objective, Rag):
+            return write_with_passages(backbone, objective, batch, how, limit=limit, rng=rng)
         reader = reader_of(backbone, objective, batch, limit=limit)
         if isinstance(how, Beam):
             return beams(reader, how, limit=limit, end=end, pad=objective.facts.pad)
@@ -56,6 +60,27 @@ def generate(
     finally:
         for module in training:
             module.train()
+
+
+def write_with_passages(
+    backbone: Any,
+    objective: Rag,
+    batch: Batch,
+    how: Greedy | Sample | Beam,
+    *,
+    limit: int,
+    rng: torch.Generator | None,
+) -> Int[Tensor, "b n"]:
+    """`generate` for a model that looks passages up first."""
+    check_room(backbone.reader, limit)
+    found = objective.find(backbone, batch)
+    inner = Answering(backbone.reader, objective, found.rows)
+    if objective.config.marginal == "sequence":
+        return write_sequences(backbone, objective, inner, found, how, limit=limit)
+    reader = Mixing(inner, found.prior)
+    if isinstance(how, Beam):
+        return beams(reader, how, limit=limit, end=objective.end, pad=objective.facts.pad)
+    return one_by_one(reader, how, limit=limit, end=objective.end, pad=objective.facts.pad, rng=rng)
 
 
 def reader_of(backbone: nn.Module, objective: Objective, batch: Batch, *, limit: int) -> Reader:

@@ -233,6 +233,8 @@ class Stage:
     def feeds(self, model: Model, known: dict[str, Any]) -> tuple[Feed, Feed | None]:
         loop = self.recipe.loop
         objectives = dict(model.each())
+        for objective in objectives.values():
+            objective.consult(self.sources)
         common: dict[str, Any] = {
             "batch": loop.batch,
             "micro": known["micro"],

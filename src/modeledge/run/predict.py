@@ -84,9 +84,9 @@ def evaluate_model(
     """The figures of a model on the rows of a table, or on the held-out part of a store.
 
     task: none for the task a fine-tuned model was taught, its name if there were several; else probe, knn (fitted on
-    the training rows beside the held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
-    triples), names (an entity taken out of its record) or loss (the model's own). shots: instead of a task, ask a
-    causal language model by examples.
+    the training rows beside the held-out ones), zero_shot, retrieval (pictures and texts, or queries and passages),
+    links (the missing end of triples), names (an entity taken out of its record) or loss (the model's own). shots:
+    instead of a task, ask a causal language model by examples.
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     if shots is not None and task is not None:

@@ -101,6 +101,13 @@ class _Beams(NamedTuple):
 
 def beams(reader: Reader, how: Beam, *, limit: int, end: int, pad: int) -> Int[Tensor, "b n"]:
     """The best sequence for each text, up to `limit` tokens, `pad` after its end token."""
+    ids = hypotheses(reader, how, limit=limit, end=end, pad=pad)[:, 0]
+    longest = int(((ids == end).int().cumsum(1) - (ids == end).int() == 0).sum(1).max())
+    return ids[:, :longest]
+
+
+def hypotheses(reader: Reader, how: Beam, *, limit: int, end: int, pad: int) -> Int[Tensor, "b k n"]:
+    """The `beams` best sequences for each text, best first, `limit` tokens each, `pad` after the end token."""
     k = how.beams
     scores = reader.first()
     b = len(scores)
@@ -123,9 +130,7 @@ def beams(reader: Reader, how: Beam, *, limit: int, end: int, pad: int) -> Int[T
         rows = (parent.gather(1, best) + k * torch.arange(b, device=best.device)[:, None]).flatten()
         reader.reorder(rows)
         scores = reader.next(live.ids[..., n - 1].flatten())
-    ids = ended.ids[:, 0]
-    longest = int(((ids == end).int().cumsum(1) - (ids == end).int() == 0).sum(1).max())
-    return ids[:, :longest]
+    return ended.ids
 
 
 def _extend(live: _Beams, scores: Tensor, n: int) -> tuple[_Beams, Int[Tensor, "b 2k"]]:

@@ -9,6 +9,7 @@ from modeledge.views.corrupt.mask import (
     choose_count,
     choose_each,
     choose_exactly,
+    choose_mention,
     choose_rare,
     choose_words,
     replace,
@@ -164,3 +165,23 @@ def test_rare_tokens_are_drawn_one_after_the_other_by_their_weights():
         found = (~chosen[:, left]).sum()
         assert abs(found - n * p) < 3 * np.sqrt(n * p * (1 - p))
     assert not chosen[:, 3].any() and (chosen.sum(1) == 2).all()
+
+
+def test_one_whole_mention_a_row_is_chosen_each_as_often_as_the_others():
+    rows = 30_000
+    mentions = np.tile([-1, 7, 7, -1, 3, 5, 5, 5, -1, 2, -1], (rows, 1))
+    starts = np.tile(np.array([0, 1, 0, 1, 1, 1, 0, 0, 1, 1, 0], bool), (rows, 1))
+    maskable = np.tile(np.array([0, *[1] * 9, 0], bool), (rows, 1))
+    maskable[:, 9] = np.arange(rows) % 2 == 0
+    found, times = np.unique(
+        choose_mention(maskable, mentions, starts, keyed("mention"), most=2), axis=0, return_counts=True
+    )
+    told = {tuple(np.flatnonzero(row)): int(n) for row, n in zip(found, times, strict=True)}
+    assert told.keys() == {(1, 2), (4,), (9,)}  # the mention of three tokens is too long
+    assert within(told[9,], rows // 2, 1 / 3)
+    assert within(told[1, 2], rows, (1 / 3 + 1 / 2) / 2)
+
+
+def test_a_row_without_a_mention_has_nothing_chosen():
+    nothing = np.full((3, 5), -1)
+    assert not choose_mention(nothing < 0, nothing, nothing < 0, keyed("mention")).any()

@@ -78,6 +78,27 @@ def choose_each(maskable: Bool[np.ndarray, "b t"], rng: Draws, *, rate: float) -
     return maskable & (rng.random(maskable.shape, dtype=np.float32) < rate)
 
 
+def choose_mention(
+    maskable: Bool[np.ndarray, "b t"],
+    mentions: Int[np.ndarray, "b t"],
+    starts: Bool[np.ndarray, "b t"],
+    rng: Draws,
+    *,
+    most: int | None = None,
+) -> Bool[np.ndarray, "b t"]:
+    """One mention of each row, all its tokens, drawn evenly among those of at most `most` tokens.
+
+    mentions: what each token is a mention of (-1: of nothing); starts: tokens that begin one, or a word outside them.
+    Source: salient spans, REALM, arXiv:2002.08909 §3.4."""
+    unit = word_ids(starts)
+    size = np.zeros((len(unit), unit.shape[1] + 1), np.int64)
+    np.add.at(size, (np.arange(len(unit))[:, None], np.where(maskable, unit, unit.shape[1])), 1)
+    short = np.take_along_axis(size, unit, axis=1) <= (most or unit.shape[1])
+    first = choose_exactly(starts & maskable & (mentions >= 0) & short, np.ones(len(unit), np.int64), rng)
+    own = np.where(first.any(1), np.take_along_axis(unit, first.argmax(1)[:, None], 1)[:, 0], -1)
+    return (unit == own[:, None]) & maskable & (mentions >= 0)
+
+
 def word_ids(word_starts: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t"]:
     """Number the words of each row 0, 1, ...; a token before the first start belongs to word 0."""
     return np.maximum(np.cumsum(word_starts, axis=1) - 1, 0)
