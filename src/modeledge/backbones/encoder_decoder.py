@@ -29,6 +29,9 @@ class EncoderDecoder(nn.Module, Part):
 
         decoder_layers: int | None = Field(None, ge=0)
 
+    decodes = True
+    """It writes: what follows `decoder_ids`, reading `ids`."""
+
     def __init__(self, config: Config, facts: Facts):
         super().__init__()
         self.config, self.width = config, config.width
@@ -79,5 +82,5 @@ class EncoderDecoder(nn.Module, Part):
         rule = both(causal, document(batch["decoder_doc"])) if "decoder_doc" in batch else causal
         start = 0 if cache is None else cache.length
         seen = see(rule, *ids.shape, device=ids.device, start=start)
-        shown = Batch(ids=ids).but(positions=batch.get("decoder_positions"))
+        shown = Batch(ids=ids).but(positions=batch.get("decoder_positions"), lang=batch.get("decoder_lang"))
         return self.decoder.run(shown, seen, keep, cache, Across(mask=mask, keep=keep, source=states))

@@ -114,7 +114,7 @@ def export(
     raise InputError("no Hugging Face model type can express this model\n  " + "\n  ".join(reasons))
 
 
-ORDER = "bert electra albert roberta xlm_roberta xlm gpt2 openai_gpt t5 bart pegasus marian xlnet".split()
+ORDER = "bert electra albert roberta xlm_roberta xlm gpt2 openai_gpt t5 bart mbart pegasus marian xlnet".split()
 ORDER += ["vit", "clip", "resnet"]
 """The order of trying: the plainest type that can express a model is taken."""
 

@@ -117,6 +117,16 @@ class Recipe(Config):
                     f"data.{key}.length is {length} and backbone.positions has {places} places: shorten the rows, or "
                     f"train with more places (backbone.positions.max)"
                 )
+        rows = getattr(getattr(self.backbone, "embedding", None), "types", {}).get("lang")
+        named = {f"data.{key}": source for key, source in self.data.items()}
+        named |= {f"objective {objective_name(o)!r}: start": getattr(o, "start", None) for o in self.objectives}
+        for key, config in named.items():
+            known = getattr(config, "langs", None) or (0,)
+            if rows is not None and max(known) >= rows:
+                raise ValueError(
+                    f"{key}.langs names language {max(known)} and backbone.embedding.types.lang has {rows} rows,"
+                    f" for the languages 0 to {rows - 1}"
+                )
         for o in self.objectives:
             on = getattr(o, "on", None)
             if on is not None and on not in self.data:
