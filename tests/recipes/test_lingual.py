@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from modeledge.core import RecipeError, find, keyed
 from modeledge.data.facts import facts_of
+from modeledge.engine.processes import ALONE
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
+from modeledge.run.checkpoint import own_tensors
 from modeledge.run.explain import explain
+from modeledge.run.job import Job, Stage, run_job, stage_trees
+from modeledge.run.model import make_model
 from modeledge.tokenizers import load_tokenizer
 
 
@@ -64,3 +69,51 @@ def test_languages_are_drawn_by_their_shares_to_a_power(toy, stores, name, alpha
     drawn = store.part("train")["lang"][made.documents[made.languages.choose(np.arange(len(made)), keyed(0))]]
     wanted = (sizes / sizes.sum()) ** alpha
     assert np.abs(np.bincount(drawn) - len(made) * wanted / wanted.sum()).max() <= 1
+
+
+def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, stores):
+    tree, recipe = toy("xnlg")
+    first, second = stage_trees(tree)
+    done = run_job(Job(first, stores(recipe), None))
+    before = {n: t.clone() for n, t in own_tensors(done.model).items()}
+    fresh = own_tensors(make_model(check(first), done.facts, seed=0))
+    moved = {n.split(".")[1] for n, t in before.items() if n.startswith("backbone.") and not torch.equal(t, fresh[n])}
+    assert moved == {"encoder"}
+    done = run_job(Job(second, stores(recipe), None, init=before))
+    for name, tensor in own_tensors(done.model).items():
+        if name.startswith("backbone.encoder"):
+            assert torch.equal(tensor, before[name]), name
+    moved = [n for n, t in own_tensors(done.model).items() if "decoder.blocks" in n and not torch.equal(t, before[n])]
+    assert len(moved) > 20
+
+
+def test_xnlg_writes_the_same_language_or_the_other_by_turns(toy, stores):
+    tree, recipe = toy("xnlg")
+    second = check(stage_trees(tree)[1])
+    made = Stage(Job(tree, stores(recipe), None), second, 0, device=torch.device("cpu"), ranks=ALONE)
+    model = make_model(second, made.facts, seed=0)
+    feed, _ = made.feeds(model, {"micro": 8, "steps": 100})
+    assert {name for step in range(60) for name in feed.active(step)} == {"dae", "xae", "xae_back"}
+    pairs = stores(recipe)["there"]
+    for step in range(40):
+        for work in feed.step(step).works:
+            (name,), batch = work.names, work.micros[0]
+            same = batch.lang == batch.decoder_lang
+            assert same.all() if name == "dae" else not same.any()
+            if name != "dae":
+                side, other = ("tokens", "second") if name == "xae" else ("second", "tokens")
+                row = int(batch.row[0])
+                read, asked = (
+                    [int(t) for t in pairs[s][slice(*pairs.offsets(s)[row : row + 2])]] for s in (side, other)
+                )
+                labels = batch.decoder_labels[0]
+                assert batch.ids[0].tolist()[1 : len(read) + 1] == read[:30]
+                assert labels[labels >= 0].tolist()[:-1] == asked[:31]
+                assert set(batch.lang.tolist()) == {0 if name == "xae" else 1}
+
+
+@pytest.mark.parametrize("name", ["backbone.encoders", "backbone.decoder.blocks.7"])
+def test_freezing_a_part_that_is_not_there_is_told(toy, stores, name):
+    tree, recipe = toy("mass", f"loop.frozen=[{name}]")
+    with pytest.raises(RecipeError, match=rf"(?s)loop\.frozen: no part of the model named '{name}'; did you mean"):
+        run_job(Job(tree, stores(recipe), None))

@@ -52,7 +52,7 @@ class EncoderDecoder(nn.Module, Part):
     def forward(
         self, batch: Batch, seen: Seen = EVERYTHING, *, keep: Collection[str] = (), cache: Cache | None = None
     ) -> Output:
-        """Encode `batch.ids` and decode `batch.decoder_ids`; without decoder ids only `encoder_states` are given.
+        """Encode `batch.ids` and decode `batch.decoder_ids`; without decoder ids `states` are the encoder's.
 
         With a cache the decoder ids are those that follow the cached ones, and the encoder runs at the first call."""
         inner, outer = (Keep([k.removeprefix(p) for k in keep if k.startswith(p)]) for p in ("encoder.", "decoder."))
@@ -64,8 +64,7 @@ class EncoderDecoder(nn.Module, Part):
         out = Output(encoder_states=states, cache=cache)
         if cache is not None:
             cache.source = states, mask
-        if "decoder_ids" in batch:
-            out.states = self._decode(batch, states, mask, outer, cache)
+        out.states = self._decode(batch, states, mask, outer, cache) if "decoder_ids" in batch else states
         for prefix, kept in (("encoder.", inner), ("decoder.", outer)):
             out.kept.update({prefix + name: x for name, x in kept.found.items()})
         return out

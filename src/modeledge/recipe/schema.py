@@ -58,7 +58,8 @@ class Loop(Config):
     """The loop's own settings.
 
     batch: rows in a global batch; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the
-    largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays."""
+    largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays; frozen: parts of
+    the model whose weights stay as they are, by the beginnings of their names (backbone.encoder)."""
 
     steps: Positive = 1000
     batch: Positive = 64
@@ -66,6 +67,7 @@ class Loop(Config):
     seed: Count = 0
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    frozen: tuple[str, ...] = ()
     compile: bool = False
     recompute: Literal["none", "full"] = "none"
     workers: Count = 0

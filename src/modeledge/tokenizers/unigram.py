@@ -2,7 +2,7 @@
 
 Source: Kudo, arXiv:1804.10959 (SentencePiece); special tokens as in the released vocabularies of ALBERT (30,000), XLNet
 (32,000) and T5 (32,000 and 100 sentinels), in the first rows of PEGASUS's (96,103, a mask for sentences), and in the
-first and last of mBART's (250,027, tokens of 25 languages; here they are numbered, as a store numbers its languages)."""
+first and last of mBART's (250,027, tokens of 25 languages; here they are numbered, as a store numbers languages)."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ source is opened, from the pairs of the store alone (data/_phrases.py). Not here
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from pydantic import Field
 
 from modeledge.core import Batch, Facts
-from modeledge.data._phrases import Lexicon, Phrases, phrases_of, words_of
+from modeledge.data._phrases import Lexicon, phrases_of, words_of
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
 from modeledge.data.store import Store

@@ -26,7 +26,7 @@ def pack(
     end: int | Int[np.ndarray, " b"] | None = None,
     multiple: int = 1,
 ) -> Packed:
-    """`begin` (if given), the kept tokens of each row in order, then `end` (if given; it may differ by row), then `pad`.
+    """`begin` (if given), the kept tokens of each row in order, then `end` (if given, also one a row), then `pad`.
 
     The width is the longest row's, rounded up to a multiple of `multiple`."""
     b, head = len(tokens), int(begin is not None)
