@@ -112,7 +112,7 @@ def prepare(
     out: Out,
     kind: Annotated[str, typer.Option(help="text, table, images, pairs, parallel, triples or fields.")] = "text",
     tokenizer: Annotated[
-        str, typer.Option(help="A kind to train, or a folder with a tokenizer.json to use.")
+        str, typer.Option(help="A kind to train, its settings ({kind: ...}), or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
     vocab: Annotated[int, typer.Option(help="Size of the vocabulary to train.")] = 30522,
     column: Annotated[
@@ -312,6 +312,7 @@ def evaluate(
     ] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    sets: Sets = [],  # noqa: B006
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -319,7 +320,7 @@ def evaluate(
     from modeledge.run.predict import evaluate_model
 
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
-    figures = evaluate_model(folder, data, task=task, columns=columns or None, device=device)
+    figures = evaluate_model(folder, data, task=task, columns=columns or None, sets=sets, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
@@ -330,6 +331,7 @@ def predict(
     text: Annotated[list[str], typer.Option(help="A text to answer or go on with. May be repeated.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    sets: Sets = [],  # noqa: B006
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
     temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
@@ -345,7 +347,7 @@ def predict(
     from modeledge.run.search import Beam, Greedy, Sample
 
     how = Sample(temperature, top_k, top_p) if temperature > 0 else Beam(beams) if beams > 1 else Greedy()
-    loaded = load_model(folder)
+    loaded = load_model(folder, sets=sets)
     if text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
     else:

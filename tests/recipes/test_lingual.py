@@ -101,11 +101,10 @@ def test_xnlg_writes_the_same_language_or_the_other_by_turns(toy, stores):
             same = batch.lang == batch.decoder_lang
             assert same.all() if name == "dae" else not same.any()
             if name != "dae":
-                side, other = ("tokens", "second") if name == "xae" else ("second", "tokens")
+                sides = ("tokens", "second") if name == "xae" else ("second", "tokens")
                 row = int(batch.row[0])
-                read, asked = (
-                    [int(t) for t in pairs[s][slice(*pairs.offsets(s)[row : row + 2])]] for s in (side, other)
-                )
+                places = [slice(*pairs.offsets(side)[row : row + 2]) for side in sides]
+                read, asked = (pairs[side][at].tolist() for side, at in zip(sides, places, strict=True))
                 labels = batch.decoder_labels[0]
                 assert batch.ids[0].tolist()[1 : len(read) + 1] == read[:30]
                 assert labels[labels >= 0].tolist()[:-1] == asked[:31]

@@ -1,6 +1,6 @@
 """Write a sentence again from a copy whose tokens have moved a little, and some of which are gone or masked.
 
-Sources: Lample et al., arXiv:1711.00043 §2.3; XNLG, arXiv:1909.10481 §3.2 and the released training (tokens, not words).
+Sources: Lample et al., arXiv:1711.00043 §2.3; XNLG, arXiv:1909.10481 §3.2 and its released code (tokens, not words).
 Not here: noise on whole words, sentences and documents (reconstruct.py), other languages as the target (seq2seq.py)."""
 
 from __future__ import annotations

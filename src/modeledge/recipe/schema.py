@@ -120,14 +120,15 @@ class Recipe(Config):
                     f"train with more places (backbone.positions.max)"
                 )
         rows = getattr(getattr(self.backbone, "embedding", None), "types", {}).get("lang")
-        named = {f"data.{key}": source for key, source in self.data.items()}
-        named |= {f"objective {objective_name(o)!r}: start": getattr(o, "start", None) for o in self.objectives}
-        for key, config in named.items():
-            known = getattr(config, "langs", None) or (0,)
-            if rows is not None and max(known) >= rows:
+        named = {f"data.{key}.langs": getattr(source, "langs", None) for key, source in self.data.items()}
+        for o in self.objectives:
+            named[f"{objective_name(o)}.start.langs"] = getattr(getattr(o, "start", None), "langs", None)
+            named[f"{objective_name(o)}.lang"] = (getattr(o, "lang", None) or 0,)
+        for key, langs in named.items():
+            if rows is not None and max(langs or (0,)) >= rows:
                 raise ValueError(
-                    f"{key}.langs names language {max(known)} and backbone.embedding.types.lang has {rows} rows,"
-                    f" for the languages 0 to {rows - 1}"
+                    f"{key} names language {max(langs)} and backbone.embedding.types.lang has {rows} rows, for the"
+                    f" languages 0 to {rows - 1}"
                 )
         for o in self.objectives:
             on = getattr(o, "on", None)

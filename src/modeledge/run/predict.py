@@ -52,6 +52,7 @@ def evaluate_model(
     *,
     task: str | None = None,
     columns: dict[str, Any] | None = None,
+    sets: Sequence[str] = (),
     device: str = "auto",
     how: How = GREEDY,
 ) -> dict[str, float]:
@@ -59,9 +60,10 @@ def evaluate_model(
 
     task: none for the task a fine-tuned model was taught; else probe, knn (fitted on the training rows beside the
     held-out ones), zero_shot, retrieval (pictures and texts), links (the missing end of
-    triples), names (an entity taken out of its record) or loss (the model's own).
+    triples), names (an entity taken out of its record) or loss (the model's own). sets: overrides of the model's
+    recipe, such as the language of the rows.
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
-    loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
+    loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder), sets=sets)
     if task is not None:
         return look(loaded, data, task, columns=columns, device=device)
     taught, _ = task_of(loaded.model)

@@ -39,7 +39,7 @@ def test_an_empty_row_stays():
 
 
 def test_a_nudge_exchanges_neighbours_as_often_as_its_reach_says():
-    """With reach 2 the first two of many places change places when u0 > 1 + u1, u uniform below 2: one time in eight."""
+    """With reach 2 the first two change places when u0 > 1 + u1, both uniform below 2: one time in eight."""
     order = nudge(np.full(40_000, 2), 5, keyed("nudge"), reach=2.0)
     assert abs((order[:, 0] == 1).mean() - 1 / 8) < 3 * np.sqrt(1 / 8 * 7 / 8 / 40_000)
     assert (order[:, 2:] == [2, 3, 4]).all()

@@ -1,6 +1,7 @@
 """Move sentences about, or begin a document elsewhere: an order of places, to be applied to any field of a row.
 
-Sources: BART, arXiv:1910.13461 §2.2; tokens that move a little, Lample et al., arXiv:1711.00043 §2.3. Not here: all tokens in random order (spans.shuffle)."""
+Sources: BART, arXiv:1910.13461 §2.2; tokens that move a little, Lample et al., arXiv:1711.00043 §2.3. Not here: all
+tokens in random order (spans.shuffle)."""
 
 from __future__ import annotations
 
