@@ -152,4 +152,5 @@ def phrases_of(words: Words, links: Int[np.ndarray, " w"], others: int, *, longe
         high = np.maximum(high, links[last])
     rows = np.concatenate(found, axis=1)
     rows = rows[:, np.lexsort((rows[1], rows[0]))]
-    return Phrases(*rows, np.searchsorted(rows[0], words.first))
+    begin, end, other_begin, other_end = rows
+    return Phrases(begin, end, other_begin, other_end, np.searchsorted(begin, words.first))

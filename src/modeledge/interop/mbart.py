@@ -11,7 +11,7 @@ from modeledge.interop.bart import Bart
 
 
 class MBart(Bart):
-    same = Bart.same | {"join.kind": "pre"}
-    once = Bart.once | both("layer_norm", "norm")
+    same = {**Bart.same, "join.kind": "pre"}
+    once = {**Bart.once, **both("layer_norm", "norm")}
     start = "lang"
     classes = (*(({kind}, "MBartForConditionalGeneration") for kind in SEQ2SEQ), (set(), "MBartModel"))

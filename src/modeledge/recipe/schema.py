@@ -125,9 +125,10 @@ class Recipe(Config):
             named[f"{objective_name(o)}.start.langs"] = getattr(getattr(o, "start", None), "langs", None)
             named[f"{objective_name(o)}.lang"] = (getattr(o, "lang", None) or 0,)
         for key, langs in named.items():
-            if rows is not None and max(langs or (0,)) >= rows:
+            last = max(langs or (0,))
+            if rows is not None and last >= rows:
                 raise ValueError(
-                    f"{key} names language {max(langs)} and backbone.embedding.types.lang has {rows} rows, for the"
+                    f"{key} names language {last} and backbone.embedding.types.lang has {rows} rows, for the"
                     f" languages 0 to {rows - 1}"
                 )
         for o in self.objectives:

@@ -1,0 +1,141 @@
+"""What each multilingual system learns of a cipher in a minute: words that lie where their translations lie, translation
+from few pairs, writing in a language it was never taught the task in."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from modeledge.core import Batch, find
+from modeledge.data.prepare import prepare
+from modeledge.run.finetune import Question, Tuning, finetune
+from modeledge.run.keep import load_model
+from modeledge.run.predict import evaluate_model, predict
+from modeledge.run.pretrain import pretrain
+from modeledge.tokenizers import load_tokenizer
+
+TOPICS, WORDS = 3, 12
+SMALL = ["backbone.width=64", "backbone.heads=2", "backbone.ffn.width=128", "loop.batch=32", "loop.precision=fp32"]
+FAST = {"loop.evaluate.batches": 2, "optim.lr": 3e-3}
+
+
+def sentences(n, seed):
+    """Sentences of six words, most of one topic, a word seldom far from the one before it in its topic's round."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        topic, at = int(rng.integers(TOPICS)), int(rng.integers(WORDS))
+        words = []
+        for _ in range(6):
+            at = (at + int(rng.integers(1, 4))) % WORDS
+            words.append(topic * WORDS + at)
+        yield words
+
+
+def say(words, lang):
+    return " ".join(f"{lang}{w}" for w in words)
+
+
+def write(file, rows):
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return file
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Text of both languages, pairs, and two tables: translations, and sentences with their first and last word."""
+    home, text = tmp_path_factory.mktemp("ciphers"), []
+    for i in range(600):
+        said = [say(words, "ab"[i % 2]) + " ." for words in sentences(4, 100 + i)]
+        text.append({"text": " ".join(said), "lang": "ab"[i % 2]})
+    write(home / "text.jsonl", text)
+    write(home / "pairs.jsonl", [{"a": say(w, "a"), "b": say(w, "b")} for w in sentences(1000, 1)])
+    for name, seed, n in (("train", 2, 500), ("valid", 3, 100)):
+        rows = []
+        for w in sentences(n, seed):
+            ends = {f"{lang}_ends": say([w[0], w[-1]], lang) for lang in "ab"}
+            rows.append({"a": say(w, "a"), "b": say(w, "b"), **ends})
+        write(home / f"task.{name}.jsonl", rows)
+    return home
+
+
+def stores(home, kind, **settings):
+    text, pairs = home / f"{kind}_text", home / f"{kind}_pairs"
+    if not text.exists():
+        config = find("tokenizers", kind).Config(kind=kind, vocab=200, **settings)
+        prepare([str(home / "text.jsonl")], out=text, tokenizer=config, lang="lang", processes=1)
+        columns = {"text": "a", "second": "b", "tokenizer": load_tokenizer(text)}
+        prepare([str(home / "pairs.jsonl")], out=pairs, kind="parallel", processes=1, **columns)
+    return text, pairs
+
+
+def train(recipe, data, out, *sets):
+    told = [f"{k}={v}" for k, v in FAST.items()]
+    pretrain(recipe, data=data, out=out, size="tiny", sets=[*SMALL, *told, *sets], quiet=True)
+    return out
+
+
+def aligned(folder, table):
+    """The share of words of A whose nearest word of B, by the mean of their states, is their translation."""
+    loaded = load_model(folder)
+    tokenizer, width = loaded.facts.tokenizer, loaded.model.backbone.width
+    sums = torch.zeros(loaded.facts.vocab, width)
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for number, lang in enumerate("ab"):
+        ids = torch.from_numpy(np.stack(tokenizer.encode_batch([r[lang] for r in rows]))).long()
+        with torch.no_grad():
+            states = loaded.model.backbone(Batch(ids=ids, lang=torch.full_like(ids, number))).states
+        sums.index_add_(0, ids.flatten(), states.flatten(0, 1))
+    place = {lang: [int(tokenizer.encode_batch([f"{lang}{w}"])[0][0]) for w in range(TOPICS * WORDS)] for lang in "ab"}
+    one, two = (F.normalize(sums[place[lang]] - sums[place[lang]].mean(0), dim=-1) for lang in "ab")
+    return float(((one @ two.T).argmax(1) == torch.arange(len(one))).float().mean())
+
+
+@pytest.mark.slow
+def test_switched_phrases_bring_translations_together_at_equal_steps(home, tmp_path):
+    text, pairs = stores(home, "word")
+    sets = ["loop.steps=500", "data.text.length=32", "tokenizer.kind=word"]
+    plain = train("xlm", [str(text)], tmp_path / "xlm", *sets)
+    switched = train("alm", [f"text={text}", f"switched={pairs}"], tmp_path / "alm", *sets, "data.switched.length=16")
+    found = [aligned(folder, home / "task.valid.jsonl") for folder in (plain, switched)]
+    print("align", found)
+    assert found[1] > 0.6 and found[1] > found[0] + 0.3
+
+
+@pytest.mark.slow
+def test_five_hundred_pairs_teach_more_to_mbart_than_to_fresh_weights(home, tmp_path):
+    text, _ = stores(home, "unigram", family="mbart", languages=2)
+    folder = train("mbart", [str(text)], tmp_path / "m", "loop.steps=500", "data.text.length=32")
+    question = Question("text_to_text", home / "task.train.jsonl", columns={"text": "a", "label": "b"}, length=24)
+    found = []
+    for scratch in (False, True):
+        sets = ("objectives.0.start.langs=[0,1]",)
+        tuning = Tuning(epochs=100, most=150, lr=2e-3, scratch=scratch, sets=sets)
+        found.append(finetune(folder, question, tuning, quiet=True).figures[0]["bleu"])
+    print("bleu", found)
+    assert found[0] > found[1] + 0.05
+
+
+@pytest.mark.slow
+def test_xnlg_writes_the_language_it_is_told_and_a_task_it_was_taught_in_another(home, tmp_path):
+    text, pairs = stores(home, "word")
+    data = [f"{n}={text}" for n in ("text", "lines")] + [f"{n}={pairs}" for n in ("pairs", "there", "back")]
+    lengths = [f"data.{n}.length=24" for n in ("text", "lines", "pairs", "there", "back")]
+    folder = train("xnlg", data, tmp_path / "x", "loop.steps=500", "tokenizer.kind=word", *lengths)
+    question = Question("text_to_text", home / "task.train.jsonl", columns={"text": "a", "label": "a_ends"}, length=16)
+    rest = "loop.frozen=[backbone.decoder,backbone.encoder.embedding,backbone.encoder.positions]"
+    tuning = Tuning(epochs=100, most=200, lr=2e-3, sets=("objectives.0.start.langs=[0,0]", rest))
+    tuned = finetune(folder, question, tuning, out=tmp_path / "a", quiet=True)
+    valid = home / "task.valid.jsonl"
+    said = {}
+    for langs in ([0, 0], [0, 1], [1, 1]):
+        loaded = load_model(tmp_path / "a", sets=[f"objectives.0.start.langs={langs}"])
+        column = "ab"[langs[0]]
+        answers = predict(loaded, valid, columns={"text": column})
+        words = [w for a in answers for w in a["text"].split()]
+        said[tuple(langs)] = np.mean([w[0] == "b" for w in words])
+    zero = evaluate_model(tmp_path / "a", valid, columns={"text": "b", "label": "b_ends"}, sets=["objectives.0.start.langs=[1,1]"])
+    print(said, tuned.figures[0], zero)
