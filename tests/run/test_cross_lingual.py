@@ -155,13 +155,6 @@ def test_the_encoder_of_cove_still_answers_with_labels(recurrent, ciphers):
     assert finetune(recurrent("cove"), question, Tuning(most=2), quiet=True).figures[0]["accuracy"] >= 0
 
 
-@pytest.mark.slow
-def test_a_recurrent_encoder_and_decoder_learns_to_translate(recurrent, ciphers):
-    tuning = Tuning(epochs=100, most=500, lr=1e-2, batch=32, scratch=True, sets=("backbone.width=64",))
-    tuned = finetune(recurrent("cove"), translating(ciphers, "a", "a"), tuning, quiet=True)
-    assert tuned.figures[0]["bleu"] > 0.3
-
-
 # -- zero-shot transfer -----------------------------------------------------------------------------------------------
 
 
