@@ -112,7 +112,7 @@ def prepare(
     out: Out,
     kind: Annotated[str, typer.Option(help="text, table, images, pairs, parallel, triples or fields.")] = "text",
     tokenizer: Annotated[
-        str, typer.Option(help="A kind to train, or a folder with a tokenizer.json to use.")
+        str, typer.Option(help="A kind to train, its settings ({kind: ...}), or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
     vocab: Annotated[int, typer.Option(help="Size of the vocabulary to train.")] = 30522,
     column: Annotated[
@@ -340,6 +340,7 @@ def evaluate(
     name: Annotated[list[str], typer.Option(help="With --shots: what a class is called: --name 1=positive.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    sets: Sets = [],  # noqa: B006
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -348,7 +349,7 @@ def evaluate(
 
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
     asked = None if shots is None else Shots(shots, by, pairs(name, "--name"))  # type: ignore[arg-type]
-    figures = evaluate_model(folder, data, task=task, shots=asked, columns=columns or None, device=device)
+    figures = evaluate_model(folder, data, task=task, shots=asked, columns=columns or None, sets=sets, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
 
 
@@ -360,6 +361,7 @@ def predict(
     task: Annotated[str | None, typer.Option(help="Which, of a model taught several: its objective's name.")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    sets: Sets = [],  # noqa: B006
     beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
     temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
@@ -377,7 +379,7 @@ def predict(
     from modeledge.run.search import Beam, Greedy, Sample
 
     how = Sample(temperature, top_k, top_p) if temperature > 0 else Beam(beams) if beams > 1 else Greedy()
-    loaded = load_model(folder)
+    loaded = load_model(folder, sets=sets)
     if passages is not None:
         from modeledge.run.look_up import look_up
 

@@ -75,7 +75,7 @@ def test_packed_pairs_are_as_if_alone():
 def test_encoding_alone_needs_no_decoder_input():
     model, batch = make(), tokens()
     out = run(model, batch.but(decoder_ids=None))
-    assert out.states is None and torch.equal(out.encoder_states, run(model, batch).encoder_states)
+    assert out.states is out.encoder_states and torch.equal(out.encoder_states, run(model, batch).encoder_states)
 
 
 def test_one_table_of_tokens_serves_both_stacks():

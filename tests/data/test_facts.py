@@ -29,6 +29,8 @@ def test_facts_come_from_the_tokenizer_and_the_store(tmp_path, tokenizer):
     assert (facts.vocab, facts.special, facts.words) == (tokenizer.vocab, tokenizer.special, tokenizer.words)
     assert facts.image == (8, 6, 3) and facts.labels == {"task": ["a"], "label": ["no", "yes"]}
     assert facts.counts.tolist() == [0, 1, 2, 3, 4] and facts.tokenizer is tokenizer
+    assert facts.types == {}
+    assert facts_of(store_with(tmp_path / "t", languages=["en", "de", "fr"])).types == {"lang": 3}
     assert facts.sentinels == [tokenizer.vocab - 1, tokenizer.vocab - 2]
     assert facts.is_special()[facts.sentinels].all() and not facts.is_special()[slice(*facts.words)].any()
 

@@ -96,6 +96,13 @@ def test_token_vectors_add_up_and_absent_segments_are_the_first():
     torch.testing.assert_close(first[0], part.word.weight[[3, 5]] + part.types["segments"].weight[0])
 
 
+def test_a_field_with_more_values_in_the_data_than_rows_here_is_refused_before_training():
+    few = {"types": {"lang": 2, "segments": 2}}
+    make("embeddings", "tokens", Facts(vocab=23, types={"lang": 2}), SIZES, settings=few)
+    with pytest.raises(RecipeError, match=r"(?s)types\.lang: 2 rows, and the data has 5 .*types\.lang=5"):
+        make("embeddings", "tokens", Facts(vocab=23, types={"lang": 5}), SIZES, settings=few)
+
+
 def test_a_narrow_table_is_projected_and_scaled_if_asked():
     settings = {"width": 4, "scale": "root"}
     part = make("embeddings", "tokens", FACTS, SIZES, settings=settings)

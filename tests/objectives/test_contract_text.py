@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "t5-replace": {"kind": "denoise", "noise": "each"},
     "bart": {"kind": "reconstruct"},
     "mass": {"kind": "mass"},
+    "autoencode": {"kind": "autoencode"},
     "t5-drop": {"kind": "denoise", "noise": "each", "show": "drop", "ask": "noise"},
 }
 each_case = pytest.mark.parametrize("case", CASES)
@@ -49,7 +50,7 @@ def build_case(lab, case, **changes):
     settings = {**CASES[case], **changes}
     kind = settings.pop("kind")
     slots: dict[str, Any] = {"embedding": {"kind": "tokens", "types": {"segments": 6}}, "pool": "first"}
-    decodes = dict.fromkeys(("denoise", "reconstruct", "mass"), "encoder_decoder")
+    decodes = dict.fromkeys(("denoise", "reconstruct", "mass", "autoencode"), "encoder_decoder")
     name = {"plm": "two_stream", **decodes}.get(kind, "transformer")
     slots = {} if name == "two_stream" else T5_SLOTS if kind == "denoise" else slots if name == "transformer" else {}
     if name == "transformer" or kind == "mass":

@@ -119,6 +119,8 @@ MODELS = {
         {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     ),
     "bart": ("BartForConditionalGeneration", "BartConfig", {**STACKS, "max_position_embeddings": 20}),
+    "mbart": ("MBartForConditionalGeneration", "MBartConfig", {**STACKS, "max_position_embeddings": 20}),
+    "mbart, bare": ("MBartModel", "MBartConfig", {**STACKS, "scale_embedding": True}),
     "bart, bare": ("BartModel", "BartConfig", {**STACKS, "scale_embedding": True}),
     "pegasus": ("PegasusForConditionalGeneration", "PegasusConfig", {**STACKS, "scale_embedding": True}),
     "marian": (

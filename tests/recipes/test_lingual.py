@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from modeledge.core import find, keyed
+from modeledge.core import RecipeError, find, keyed
+from modeledge.data.facts import facts_of
+from modeledge.engine.processes import ALONE
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
+from modeledge.run.checkpoint import own_tensors
 from modeledge.run.explain import explain
+from modeledge.run.job import Job, Stage, run_job, stage_trees
+from modeledge.run.model import make_model
+from modeledge.tokenizers import load_tokenizer
 
 
-@pytest.mark.parametrize(("name", "millions"), [("mbert", 177.9), ("xlm", 249.0), ("xlm_r", 277.5)])
+@pytest.mark.parametrize(("name", "millions"), [("mbert", 177.9), ("xlm", 249.0), ("xlm_r", 277.5), ("mbart", 610.9)])
 def test_the_published_sizes(name, millions):
     assert explain(resolve(name)).parameters["backbone parameters"] / 1e6 == pytest.approx(millions, abs=0.06)
 
@@ -22,17 +29,38 @@ def test_xlm_r_large_with_its_head_has_560_million():
 
 
 def test_only_the_systems_that_say_so_know_languages():
-    for name, languages in {"mbert": None, "xlm_r": None, "xlm": 15, "xlm_tlm": 15, "unicoder": 15}.items():
+    known = dict.fromkeys(["xlm", "xlm_tlm", "unicoder", "alm"], 15) | dict.fromkeys(["mbert", "xlm_r", "mbart"])
+    for name, languages in known.items():
         recipe = check(resolve(name))
         assert recipe.backbone.embedding.types.get("lang") == languages
 
 
-@pytest.mark.parametrize(("name", "alpha"), [("mbert", 0.7), ("xlm", 0.5), ("xlm_r", 0.3)])
+@pytest.mark.parametrize("name", ["xlm_tlm", "alm", "unicoder"])
+def test_a_language_that_the_model_has_no_row_for_is_refused(name):
+    tree = resolve(name)
+    source = next(n for n, c in tree.keys["data"].items() if c["kind"] in ("translations", "code_switched"))
+    with pytest.raises(RecipeError, match=rf"data\.{source}\.langs names language 15 .* has 15 rows"):
+        check(resolve(name, sets=[f"data.{source}.langs=[0, 15]"]))
+
+
+def test_a_row_of_mbart_has_one_language_whose_token_is_the_last(toy, stores):
+    _, recipe = toy("mbart")
+    store = stores(recipe)["text"]
+    facts = facts_of(store, load_tokenizer(store.path))
+    source = find("data.sources", recipe.data["text"].kind)(recipe.data["text"], store, facts)
+    backbone = find("backbones", recipe.backbone.kind)(recipe.backbone, facts)
+    objective = find("objectives", "reconstruct")(recipe.objectives[0], facts, backbone)
+    rows = source.rows(np.arange(0, len(source), 3), keyed(0))
+    assert len(set(rows.lang[:, 0])) == 2 and (rows.lang == rows.lang[:, :1]).all()
+    view = objective.view(rows, keyed(1))
+    last = np.take_along_axis(view.ids, view.valid.sum(1)[:, None] - 1, 1)[:, 0]
+    assert last.tolist() == [facts.special[f"lang{i}"] for i in rows.lang[:, 0]] == view.decoder_ids[:, 0].tolist()
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("mbert", 0.7), ("xlm", 0.5), ("xlm_r", 0.3), ("mbart", 0.7)])
 def test_languages_are_drawn_by_their_shares_to_a_power(toy, stores, name, alpha):
     tree, recipe = toy(name)
     assert recipe.data["text"].sampling == alpha
-    from modeledge.data.facts import facts_of
-
     store = stores(recipe)["text"]
     part = find("data.sources", recipe.data["text"].kind)
     plain = part(recipe.data["text"].model_copy(update={"sampling": 1.0}), store, facts_of(store))
@@ -41,3 +69,50 @@ def test_languages_are_drawn_by_their_shares_to_a_power(toy, stores, name, alpha
     drawn = store.part("train")["lang"][made.documents[made.languages.choose(np.arange(len(made)), keyed(0))]]
     wanted = (sizes / sizes.sum()) ** alpha
     assert np.abs(np.bincount(drawn) - len(made) * wanted / wanted.sum()).max() <= 1
+
+
+def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, stores):
+    tree, recipe = toy("xnlg")
+    first, second = stage_trees(tree)
+    done = run_job(Job(first, stores(recipe), None))
+    before = {n: t.clone() for n, t in own_tensors(done.model).items()}
+    fresh = own_tensors(make_model(check(first), done.facts, seed=0))
+    moved = {n.split(".")[1] for n, t in before.items() if n.startswith("backbone.") and not torch.equal(t, fresh[n])}
+    assert moved == {"encoder"}
+    done = run_job(Job(second, stores(recipe), None, init=before))
+    for name, tensor in own_tensors(done.model).items():
+        if name.startswith("backbone.encoder"):
+            assert torch.equal(tensor, before[name]), name
+    moved = [n for n, t in own_tensors(done.model).items() if "decoder.blocks" in n and not torch.equal(t, before[n])]
+    assert len(moved) > 20
+
+
+def test_xnlg_writes_the_same_language_or_the_other_by_turns(toy, stores):
+    tree, recipe = toy("xnlg")
+    second = check(stage_trees(tree)[1])
+    made = Stage(Job(tree, stores(recipe), None), second, 0, device=torch.device("cpu"), ranks=ALONE)
+    model = make_model(second, made.facts, seed=0)
+    feed, _ = made.feeds(model, {"micro": 8, "steps": 100})
+    assert {name for step in range(60) for name in feed.active(step)} == {"dae", "xae", "xae_back"}
+    pairs = stores(recipe)["there"]
+    for step in range(40):
+        for work in feed.step(step).works:
+            (name,), batch = work.names, work.micros[0]
+            same = batch.lang == batch.decoder_lang
+            assert same.all() if name == "dae" else not same.any()
+            if name != "dae":
+                sides = ("tokens", "second") if name == "xae" else ("second", "tokens")
+                row = int(batch.row[0])
+                places = [slice(*pairs.offsets(side)[row : row + 2]) for side in sides]
+                read, asked = (pairs[side][at].tolist() for side, at in zip(sides, places, strict=True))
+                labels = batch.decoder_labels[0]
+                assert batch.ids[0].tolist()[1 : len(read) + 1] == read[:30]
+                assert labels[labels >= 0].tolist()[:-1] == asked[:31]
+                assert set(batch.lang.tolist()) == {0 if name == "xae" else 1}
+
+
+@pytest.mark.parametrize("name", ["backbone.encoders", "backbone.decoder.blocks.7"])
+def test_freezing_a_part_that_is_not_there_is_told(toy, stores, name):
+    tree, recipe = toy("mass", f"loop.frozen=[{name}]")
+    with pytest.raises(RecipeError, match=rf"(?s)loop\.frozen: no part of the model named '{name}'; did you mean"):
+        run_job(Job(tree, stores(recipe), None))

@@ -36,6 +36,7 @@ SETTINGS = [
     ("unigram", {}),
     ("unigram", {"family": "xlnet"}),
     ("unigram", {"family": "t5", "sentinels": 10}),
+    ("unigram", {"family": "mbart", "languages": 3}),
     ("word", {}),
     ("chars", {}),
 ]

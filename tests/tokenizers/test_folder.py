@@ -34,6 +34,19 @@ def test_a_foreign_folder_gives_the_ids_of_transformers(folder, texts):
     assert ours.frame(pair=True).segments == ((0,), (0,), (1,)) and ours.frame(pair=True).texts == (0, 1)
 
 
+def test_tokens_of_languages_are_numbered_by_their_ids(folder):
+    inner = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    inner.add_special_tokens(["en_XX", "ar_AR", "<other>"])
+    inner.add_tokens(["de_DE"])
+    inner.save(str(folder / "tokenizer.json"))
+    ours = load_tokenizer(folder)
+    table = inner.get_vocab(with_added_tokens=True)
+    assert {r: i for r, i in ours.special.items() if r.startswith("lang")} == {
+        "lang0": table["en_XX"],
+        "lang1": table["ar_AR"],
+    }
+
+
 def test_truncation_and_padding_in_the_folder_are_switched_off_and_said(folder, texts, caplog):
     inner = Tokenizer.from_file(str(folder / "tokenizer.json"))
     inner.enable_truncation(8)

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from modeledge.core import find
 from modeledge.tokenizers._unigram import lattice, learn, seeds, words_of
 
 COUNTS = {"abab": 5.0, "abc": 3.0, "cabab": 2.0, "bca": 1.0, "a": 4.0}
@@ -75,3 +76,19 @@ def test_probabilities_sum_to_one_and_characters_are_never_left_out():
 
 def test_the_alphabet_alone_may_fill_the_vocabulary():
     assert [len(p) for p, _ in learn({"abcdef": 3.0}, 4)] == [1] * 4
+
+
+def test_the_tokens_of_languages_and_the_mask_come_last_and_nothing_spells_them(make):
+    """mBART: <s> <pad> </s> <unk>, the pieces, one token a language, <mask>; </s> ends a text, nothing begins it."""
+    made = make("unigram", family="mbart", languages=3)
+    v = made.vocab
+    assert [made.special[r] for r in ("bos", "pad", "eos", "unk")] == [0, 1, 2, 3] and "cls" not in made.special
+    assert [made.special[f"lang{i}"] for i in range(3)] == [v - 4, v - 3, v - 2] and made.special["mask"] == v - 1
+    assert made.words == (4, v - 4) and made.frame().after == (2,) and made.frame().before == ()
+    assert not set(made.encode_batch(["<lang_1> <mask>"])[0].tolist()) & {v - 4, v - 3, v - 2, v - 1}
+
+
+@pytest.mark.parametrize("settings", [{"family": "mbart"}, {"family": "t5", "languages": 2}])
+def test_tokens_of_languages_go_with_their_family(settings):
+    with pytest.raises(ValueError, match="family mbart"):
+        find("tokenizers", "unigram").Config(kind="unigram", **settings)

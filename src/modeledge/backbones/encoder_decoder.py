@@ -30,6 +30,9 @@ class EncoderDecoder(nn.Module, Part):
 
         decoder_layers: int | None = Field(None, ge=0)
 
+    decodes = True
+    """It writes: what follows `decoder_ids`, reading `ids`."""
+
     def __init__(self, config: Config, facts: Facts):
         super().__init__()
         self.config, self.width = config, config.width
@@ -54,7 +57,7 @@ class EncoderDecoder(nn.Module, Part):
     def forward(
         self, batch: Batch, seen: Seen = EVERYTHING, *, keep: Collection[str] = (), cache: Cache | None = None
     ) -> Output:
-        """Encode `batch.ids` and decode `batch.decoder_ids`; without decoder ids only `encoder_states` are given.
+        """Encode `batch.ids` and decode `batch.decoder_ids`; without decoder ids `states` are the encoder's.
 
         With a cache the decoder ids are those that follow the cached ones, and the encoder runs at the first call."""
         inner, outer = (Keep([k.removeprefix(p) for k in keep if k.startswith(p)]) for p in ("encoder.", "decoder."))
@@ -66,8 +69,7 @@ class EncoderDecoder(nn.Module, Part):
         out = Output(encoder_states=states, cache=cache)
         if cache is not None:
             cache.source = states, mask
-        if "decoder_ids" in batch:
-            out.states = self._decode(batch, states, mask, outer, cache)
+        out.states = self._decode(batch, states, mask, outer, cache) if "decoder_ids" in batch else states
         for prefix, kept in (("encoder.", inner), ("decoder.", outer)):
             out.kept.update({prefix + name: x for name, x in kept.found.items()})
         return out
@@ -84,5 +86,5 @@ class EncoderDecoder(nn.Module, Part):
         rule = both(causal, document(batch["decoder_doc"])) if "decoder_doc" in batch else causal
         start = 0 if cache is None else cache.length
         seen = see(rule, *ids.shape, device=ids.device, start=start)
-        shown = Batch(ids=ids).but(positions=batch.get("decoder_positions"))
+        shown = Batch(ids=ids).but(positions=batch.get("decoder_positions"), lang=batch.get("decoder_lang"))
         return self.decoder.run(shown, seen, keep, cache, Across(mask=mask, keep=keep, source=states))

@@ -57,6 +57,9 @@ class Seq2SeqLSTM(nn.Module, Part):
         tables: Literal["shared", "own"] = "shared"
         dropout: float | Variational = 0.0
 
+    decodes = True
+    """It writes: what follows `decoder_ids`, reading `ids`."""
+
     def __init__(self, config: Config, facts: Facts):
         super().__init__()
         self.config, self.width = config, config.width

@@ -22,6 +22,8 @@ def facts_of(store: Store | None, tokenizer: Any = None, *, labels: dict[str, li
         facts.entities, facts.relations = (int(store.meta.get(k, 0)) for k in ("entities", "relations"))
         facts.names = read_names(store.path) if (store.path / ENTITIES).is_file() else []
         facts.vectors = store["entity_vectors"] if "entity_vectors" in store else None
+        if store.meta.get("languages"):
+            facts.types["lang"] = len(store.meta["languages"])
         if store.meta.get("labels"):
             facts.labels.setdefault("label", list(store.meta["labels"]))
     if tokenizer is not None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import PER_TOKEN, Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, Sum, build
@@ -32,13 +33,15 @@ class Task(Objective):
     class Config(Objective.Config):
         """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees; train: the whole
         model, or the head alone on features of the backbone as it is; mix: how the layers' states are mixed into
-        features (none: the last layer's); head: from vectors or states to scores."""
+        features (none: the last layer's); head: from vectors or states to scores; lang: the number of the language of
+        the rows, for models that have a vector for each."""
 
         pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
         sees: Literal["full", "causal"] = "full"
         train: Literal["all", "head"] = "all"
         mix: Annotated[PartConfig | None, Slot("heads")] = None
         head: Annotated[PartConfig | None, Slot("heads")] = None
+        lang: int | None = Field(None, ge=0)
 
     config: Any
 
@@ -74,6 +77,8 @@ class Task(Objective):
         return causal if self.config.sees == "causal" else own_document(batch, full)
 
     def run(self, backbone: nn.Module, batch: Batch, **options: Any) -> Output:
+        if self.config.lang is not None:
+            batch = batch.but(lang=torch.full_like(batch.ids, self.config.lang))
         batch = one_text_a_row(batch)
         if self.config.train == "all":
             return super().run(backbone, batch, **options)

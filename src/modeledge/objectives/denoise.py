@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import nn
 
 from modeledge.core import Batch, Facts, RecipeError
-from modeledge.objectives.seq2seq import Seq2Seq
+from modeledge.objectives.seq2seq import Seq2Seq, carried
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.mask import choose_each
 from modeledge.views.corrupt.spans import (
@@ -73,7 +73,7 @@ class Denoise(Seq2Seq):
         tokens, kept = self._asked(ids, noise)
         asked = pack(tokens, kept & row, pad=pad, end=end, multiple=8)
         made = Batch(ids=shown.ids, target_ids=asked.ids, target_valid=asked.valid)
-        made |= {name: batch[name] for name in ("row", "epoch") if name in batch}
+        made |= carried(batch)
         return super().view(made.but(valid=None if shown.valid.all() else shown.valid), rng)
 
     def _length(self, batch: Batch) -> np.ndarray:

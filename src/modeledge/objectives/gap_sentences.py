@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modeledge.core import IGNORE, Batch, Facts, Output, RecipeError, Sum
 from modeledge.losses.cross_entropy import cross_entropy
 from modeledge.objectives import gather_targets
-from modeledge.objectives.seq2seq import Seq2Seq, body_of
+from modeledge.objectives.seq2seq import Seq2Seq, body_of, carried
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.gaps import Strategy, choose_gaps
 from modeledge.views.corrupt.mask import choose_count, replace
@@ -72,7 +72,7 @@ class GapSentences(Seq2Seq):
         shown = pack(ids, kept, pad=pad, begin=body.begin, end=self.end, multiple=8)
         asked = pack(body.ids, taken, pad=pad, end=self.end, multiple=8)
         made = Batch(ids=shown.ids, target_ids=asked.ids, target_valid=asked.valid)
-        made |= {name: batch[name] for name in ("row", "epoch") if name in batch}
+        made |= carried(batch)
         made = made.but(valid=None if shown.valid.all() else shown.valid, labels=None if labels is None else labels.ids)
         return super().view(made, rng)
 

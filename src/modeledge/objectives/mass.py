@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from modeledge.core import IGNORE, Batch
-from modeledge.objectives.seq2seq import Seq2Seq, body_of
+from modeledge.objectives.seq2seq import Seq2Seq, body_of, carried
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.fragment import choose_fragment
 from modeledge.views.corrupt.mask import replace
@@ -29,7 +29,7 @@ class Mass(Seq2Seq):
         rate: float = Field(0.5, gt=0, le=1)
         replace: tuple[float, float] = (0.8, 0.1)
         reads: Literal["all", "shown"] = "all"
-        start: str = "eos"
+        start: Literal["eos", "sep", "bos", "cls", "pad"] = "eos"
 
     config: Config
     needs = ("ids",)
@@ -50,6 +50,7 @@ class Mass(Seq2Seq):
         at = np.minimum(first[:, None] + step, ids.shape[1] - 1)
         labels = np.where(step < size[:, None], np.take_along_axis(ids, at, axis=1), np.int64(IGNORE))
         made = Batch(ids=hidden, decoder_ids=np.take_along_axis(ids, at - 1, axis=1), decoder_positions=at - 1)
-        made |= {name: batch[name] for name in ("row", "epoch") if name in batch}
+        made |= carried(batch)
         readable = valid & ~chosen if cfg.reads == "shown" else None
-        return made.but(decoder_labels=labels, readable=readable, valid=None if valid.all() else valid)
+        made = made.but(decoder_labels=labels, readable=readable, decoder_lang=made.get("lang"))
+        return made.but(valid=None if valid.all() else valid)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, Slot, Sum, part
 from modeledge.losses.cross_entropy import cross_entropy
 from modeledge.objectives import gather_targets
-from modeledge.objectives.seq2seq import Seq2Seq, body_of
+from modeledge.objectives.seq2seq import Seq2Seq, Start, body_of, carried
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.mask import choose_count, replace
 
@@ -29,7 +29,7 @@ class Palm(Seq2Seq):
         head: Annotated[PartConfig, Slot("heads")] = part("copy")
         split: float = Field(0.8, gt=0, lt=1)
         rate: float = Field(0.15, gt=0, lt=1)
-        start: str = "cls"
+        start: str | Start = "cls"
 
     config: Config
     needs = ("ids",)
@@ -50,7 +50,7 @@ class Palm(Seq2Seq):
         hidden, labels = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words)
         asked = pack(body.ids, second, pad=pad, end=self.end, multiple=8)
         made = Batch(ids=hidden, labels=labels, copied=maskable & ~chosen)
-        made |= {name: batch[name] for name in ("row", "epoch") if name in batch}
+        made |= carried(batch)
         made = made.but(target_ids=asked.ids, target_valid=asked.valid, valid=None if valid.all() else valid)
         return super().view(made, rng)
 

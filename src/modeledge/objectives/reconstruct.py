@@ -6,7 +6,7 @@
 
 What is moved is moved first, then tokens are hidden. The token that frames a row in front and the one that ends it stay
 in place. Source: BART, arXiv:1910.13461 §2.2 and the released noising, in which rates count words. Sentences are
-those of the store (the release splits at the full stop). Not here: T5's objectives (denoise.py), languages."""
+those of the store (the release splits at the full stop). Not here: T5's objectives (denoise.py)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import nn
 
 from modeledge.core import Batch, Facts
-from modeledge.objectives.seq2seq import Body, Seq2Seq, body_of
+from modeledge.objectives.seq2seq import Body, Seq2Seq, Start, body_of, carried
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.infill import infill
 from modeledge.views.corrupt.mask import choose_count
@@ -37,7 +37,7 @@ class Reconstruct(Seq2Seq):
         noise: Literal["mask", "delete", "infill", "none"] = "infill"
         rate: float = Field(0.3, gt=0, lt=1)
         span: float = Field(3.0, ge=1)
-        start: str = "eos"
+        start: str | Start = "eos"
 
     config: Config
 
@@ -58,7 +58,7 @@ class Reconstruct(Seq2Seq):
         inside = np.arange(body.ids.shape[1]) < body.n[:, None]
         asked = pack(body.ids, inside, pad=pad, begin=body.begin, end=end, multiple=8)
         made = Batch(ids=shown.ids, target_ids=asked.ids, target_valid=asked.valid)
-        made |= {name: batch[name] for name in ("row", "epoch") if name in batch}
+        made |= carried(batch)
         return super().view(made.but(valid=None if shown.valid.all() else shown.valid), rng)
 
     def _order(self, batch: Batch, body: Body, rng: np.random.Generator) -> np.ndarray:

@@ -58,7 +58,8 @@ class Loop(Config):
     """The loop's own settings.
 
     batch: rows in a global batch; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the
-    largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays."""
+    largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays; frozen: parts of
+    the model whose weights stay as they are, by the beginnings of their names (backbone.encoder)."""
 
     steps: Positive = 1000
     batch: Positive = 64
@@ -66,6 +67,7 @@ class Loop(Config):
     seed: Count = 0
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    frozen: tuple[str, ...] = ()
     compile: bool = False
     recompute: Literal["none", "full"] = "none"
     workers: Count = 0
@@ -132,6 +134,18 @@ class Recipe(Config):
                 raise ValueError(
                     f"data.{key}.length is {length} and backbone.positions has {places} places: shorten the rows, or "
                     f"train with more places (backbone.positions.max)"
+                )
+        rows = getattr(getattr(self.backbone, "embedding", None), "types", {}).get("lang")
+        named = {f"data.{key}.langs": getattr(source, "langs", None) for key, source in self.data.items()}
+        for o in self.objectives:
+            named[f"{objective_name(o)}.start.langs"] = getattr(getattr(o, "start", None), "langs", None)
+            named[f"{objective_name(o)}.lang"] = (getattr(o, "lang", None) or 0,)
+        for key, langs in named.items():
+            last = max(langs or (0,))
+            if rows is not None and last >= rows:
+                raise ValueError(
+                    f"{key} names language {last} and backbone.embedding.types.lang has {rows} rows, for the"
+                    f" languages 0 to {rows - 1}"
                 )
         for o in self.objectives:
             on = getattr(o, "on", None)

@@ -18,6 +18,7 @@ from modeledge.data.sources.table import LabelledTable
 from modeledge.data.store import Store
 from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
+from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.run.generate import generate
 from modeledge.run.job import Done
 from modeledge.run.keep import Loaded
@@ -136,6 +137,8 @@ def write(model: Model, objective: Objective, batch: Batch, *, device: torch.dev
         valid = np.sort(fields["valid"], axis=1)
         moved = np.argsort(fields["valid"], axis=1, kind="stable")
         fields = {"ids": np.take_along_axis(fields["ids"], moved, 1), "valid": valid}
+    if isinstance(objective, Seq2Seq):
+        fields = objective.told(Batch(fields))
     rng = torch.Generator(device=device).manual_seed(0)
     return generate(model.backbone, objective, Batch(fields).tensors(device), how, limit=limit, rng=rng)
 

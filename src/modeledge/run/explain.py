@@ -49,11 +49,12 @@ def stand_in_facts(recipe: Recipe) -> Facts:
     """Facts of the right sizes for a recipe that has met no data yet: its own vocabulary size, 1000 classes."""
     vocab = int(getattr(recipe.tokenizer, "vocab", 0) or 0)
     sentinels = int(getattr(recipe.tokenizer, "sentinels", 0) or 0)
+    roles = [*_SPECIAL, *(f"lang{i}" for i in range(getattr(recipe.tokenizer, "languages", 0)))]
     labels = [str(i) for i in range(int(recipe.expect.get("classes", 1000)))]
     return Facts(
         vocab=vocab,
-        special={role: i for i, role in enumerate(_SPECIAL)},
-        words=(len(_SPECIAL), vocab - sentinels),
+        special={role: i for i, role in enumerate(roles)},
+        words=(len(roles), vocab - sentinels),
         sentinels=list(range(vocab - 1, vocab - 1 - sentinels, -1)),
         labels={name: labels for name in ["label", *recipe.data]},
         image=(224, 224, 3),

@@ -32,7 +32,7 @@ def is_causal(recipe: Recipe) -> bool:
 
 def has_decoder(recipe: Recipe) -> bool:
     """Whether the model has an encoder and a decoder."""
-    return recipe.backbone.kind == "encoder_decoder"
+    return getattr(find("backbones", recipe.backbone.kind), "decodes", False)
 
 
 def reads_text(loaded: Loaded) -> bool:
@@ -46,7 +46,7 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
 
     Raises InputError for a task the architecture cannot be asked."""
     recipe = loaded.recipe
-    if has_decoder(recipe):
+    if recipe.backbone.kind == "encoder_decoder":  # of the recurrent ones the encoder alone is asked too (CoVe)
         raise InputError(
             f"--task {task}: {loaded.path} has an encoder and a decoder, which answer in text\n"
             "  next: --task text_to_text, with the answer as text"

@@ -161,7 +161,8 @@ class Answering:
         self.cache = backbone.new_cache()
 
     def first(self) -> Float[Tensor, "b v"]:
-        return self.next(torch.full_like(self.batch.ids[:, 0], self.objective.start))
+        start = torch.full_like(self.batch.ids[:, 0], self.objective.start)
+        return self.next(self.batch.get("decoder_start", start))
 
     def next(self, ids: Int[Tensor, " b"]) -> Float[Tensor, "b v"]:
         rule = valid(self.batch.valid) if "valid" in self.batch else full

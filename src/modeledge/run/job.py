@@ -399,6 +399,7 @@ def facts_from(stores: dict[str, Store]) -> Facts:
     for name, store in stores.items():
         more = facts_of(store, tokenizer if "tokens" in store else None)
         facts.labels |= dict.fromkeys([name] if more.labels else [], next(iter(more.labels.values()), []))
+        facts.types = {n: max(facts.types.get(n, 0), more.types.get(n, 0)) for n in facts.types | more.types}
         facts.image = facts.image or more.image
         facts.relations = facts.relations or more.relations
         if not facts.entities:  # the first store that names entities numbers them

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from modeledge.core import Facts, InputError
 from modeledge.data._names import ENTITIES, read_names, write_names
-from modeledge.recipe.resolve import Tree
+from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.checkpoint import own_tensors, set_tensors, write_folder
 from modeledge.run.model import Model, make_model, parameter_count
@@ -96,8 +98,8 @@ def save_model(target: Path, model: Model, tree: Tree, facts: Facts, *, history:
     write_folder(target, write)
 
 
-def load_model(path: Path) -> Loaded:
-    """Open a model folder, or the last model of a run folder.
+def load_model(path: Path, *, sets: Sequence[str] = ()) -> Loaded:
+    """Open a model folder, or the last model of a run folder; `sets`: overrides of its recipe (objectives.0.lang=1).
 
     Raises InputError for anything that is not one, naming what is wrong."""
     path = Path(path)
@@ -122,7 +124,7 @@ def load_model(path: Path) -> Loaded:
     if ours["format"] > FORMAT:
         raise InputError(f"{folder}: written by a newer version (format {ours['format']}; this one reads {FORMAT})")
     tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
-    tree = Tree(ours["name"], ours["recipe"])
+    tree = Tree(ours["name"], functools.reduce(lambda keys, text: override(keys, text, {}), sets, ours["recipe"]))
     recipe, facts = check(tree), facts_from_json(ours["facts"], tokenizer)
     model = make_model(recipe, facts, seed=0)
     facts.names = read_names(folder) if (folder / ENTITIES).is_file() else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from modeledge.core import Batch, Facts, RecipeError, Sum, build, seed_of
+from modeledge.core import Batch, Facts, RecipeError, Sum, build, seed_of, unknown
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Recipe, objective_name
 
@@ -61,12 +61,21 @@ class Model(nn.Module):
 
 
 def make_model(recipe: Recipe, facts: Facts, *, seed: int) -> Model:
-    """A freshly initialised model; the same seed gives the same weights."""
+    """A freshly initialised model; the same seed gives the same weights. What the recipe freezes needs no gradient.
+
+    Raises RecipeError if it freezes a part that the model does not have."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))
-        return Model(recipe, facts)
+        model = Model(recipe, facts)
+    for name in recipe.loop.frozen:
+        part = dict(model.named_modules()).get(name)
+        if part is None:
+            parts = [n for n, _ in model.named_modules() if n.count(".") <= 1 + name.count(".") and n]
+            raise RecipeError(unknown("loop.frozen", "part of the model", name, parts))
+        part.requires_grad_(False)
+    return model
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -78,6 +78,7 @@ def evaluate_model(
     task: str | None = None,
     shots: Shots | None = None,
     columns: dict[str, Any] | None = None,
+    sets: Sequence[str] = (),
     device: str = "auto",
     how: How = GREEDY,
 ) -> dict[str, float]:
@@ -86,9 +87,10 @@ def evaluate_model(
     task: none for the task a fine-tuned model was taught, its name if there were several; else probe, knn (fitted on
     the training rows beside the held-out ones), zero_shot, retrieval (pictures and texts, or queries and passages),
     links (the missing end of triples), names (an entity taken out of its record) or loss (the model's own). shots:
-    instead of a task, ask a causal language model by examples.
+    instead of a task, ask a causal language model by examples. sets: overrides of the model's recipe, such as the
+    language of the rows.
     Raises DataError for a label that was not there in training, naming file, row and the nearest label."""
-    loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
+    loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder), sets=sets)
     if shots is not None and task is not None:
         raise InputError(f"--task {task}: with --shots the rows say what is asked\n  next: leave out one of the two")
     if shots is not None:

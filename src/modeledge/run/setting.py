@@ -16,6 +16,7 @@ import torch
 from modeledge.core import Facts, InputError, build, find
 from modeledge.data.store import Store
 from modeledge.data.tables import Table, open_data
+from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.answer import judge
@@ -143,10 +144,11 @@ class Setting:
                 f"--task text_to_text: {self.loaded.path} neither decodes nor reads from left to right\n"
                 "  next: a model pre-trained from a recipe like t5 or gpt2"
             )
-        own = recipe.objectives[0]
-        fields = find("objectives", kind).Config.model_fields
-        kept = {k: v for k, v in own.model_dump().items() if k in fields and k not in ("kind", "name", "on", "weight")}
-        return kind, kept, {own.name or own.kind: kind}  # type: ignore[attr-defined]
+        own: Any = next((o for o in recipe.objectives if issubclass(find("objectives", o.kind), Seq2Seq)), None)
+        own = recipe.objectives[0] if own is None else own
+        fields = find("objectives", kind).Config.model_fields.keys() - {"kind", "name", "on", "weight", "share"}
+        kept = {k: v for k, v in own.model_dump().items() if k in fields}
+        return kind, kept, {own.share or own.name or own.kind: kind}
 
     def objective(self) -> dict[str, Any]:
         """The task's objective."""

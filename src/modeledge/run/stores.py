@@ -6,27 +6,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeledge.core import InputError, PartConfig, find, kinds, unknown
+from pydantic import ValidationError
+
+from modeledge.core import InputError, PartConfig, RecipeError, find, kinds, unknown
 from modeledge.data.prepare import Summary, prepare
 from modeledge.data.store import META, Store
 from modeledge.data.tables import Table
+from modeledge.recipe.read import read_yaml
 from modeledge.recipe.schema import Recipe
 from modeledge.run.progress import Progress, make_progress
 from modeledge.tokenizers import Tokenizer, load_tokenizer
 
 
 def tokenizer_for(text: str, *, vocab: int | None = None) -> Tokenizer | PartConfig:
-    """A tokenizer to use (a folder with a tokenizer.json) or one to train (a kind).
+    """A tokenizer to use (a folder with a tokenizer.json) or one to train: a kind, or its settings as a recipe writes
+    them ({kind: unigram, family: mbart, languages: 2}).
 
-    Raises RecipeError for a name that is neither."""
+    Raises RecipeError for a name that is neither, and for settings that the kind does not have."""
     if (Path(text) / "tokenizer.json").is_file():
         return load_tokenizer(Path(text))
     if Path(text).is_dir():
         raise InputError(
             f"--tokenizer {text}: no tokenizer.json in this folder\n  known kinds: {', '.join(kinds('tokenizers'))}"
         )
-    settings: dict[str, Any] = {"kind": text} | ({"vocab": vocab} if vocab else {})
-    return find("tokenizers", text).Config.model_validate(settings)
+    settings: dict[str, Any] = read_yaml(text, file="--tokenizer")[0] if text[:1] == "{" else {"kind": text}
+    settings = ({"vocab": vocab} if vocab else {}) | settings
+    try:
+        return find("tokenizers", settings.get("kind", "")).Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"--tokenizer {text}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def make_store(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
+
+import tokenizers as hf
 
 from modeledge.core import PartConfig
 from modeledge.tokenizers import Layout, Tokenizer, read_inner, read_settings
@@ -18,6 +21,8 @@ _USUAL = {
     "bos": ("<s>", "<|endoftext|>", "[CLS]"),
     "eos": ("</s>", "<|endoftext|>", "[SEP]"),
 }
+_LANGUAGE = re.compile("[a-z]{2,3}_[A-Z]{2}")
+"""How mBART names the token of a language."""
 
 
 class Folder(Tokenizer):
@@ -37,7 +42,7 @@ class Folder(Tokenizer):
             if getattr(inner, name) is not None:
                 logging.getLogger("modeledge").warning("%s/tokenizer.json: %s switched off", folder, name)
                 switch()
-        self.adopt(inner, _roles(settings, inner.get_vocab(with_added_tokens=True)))
+        self.adopt(inner, _roles(settings, inner.get_vocab(with_added_tokens=True)) | _languages(inner))
 
     def layout(self) -> Layout:
         """Nothing of our own: the folder's post-processing stays."""
@@ -54,3 +59,10 @@ def _roles(settings: dict[str, Any], table: dict[str, int]) -> dict[str, str]:
         if found is not None:
             roles[role] = found
     return roles
+
+
+def _languages(inner: hf.Tokenizer) -> dict[str, str]:
+    """The special tokens of languages, numbered in the order of their ids."""
+    added = sorted(inner.get_added_tokens_decoder().items())
+    names = [token.content for _, token in added if token.special and _LANGUAGE.fullmatch(token.content)]
+    return {f"lang{i}": name for i, name in enumerate(names)}

@@ -1,7 +1,8 @@
 """Unigram language model pieces, the space written as U+2581.
 
 Source: Kudo, arXiv:1804.10959 (SentencePiece); special tokens as in the released vocabularies of ALBERT (30,000), XLNet
-(32,000) and T5 (32,000 and 100 sentinels) and in the first rows of PEGASUS's (96,103, a mask for sentences)."""
+(32,000) and T5 (32,000 and 100 sentinels), in the first rows of PEGASUS's (96,103, a mask for sentences), and in the
+first and last of mBART's (250,027, tokens of 25 languages; here they are numbered, as a store numbers languages)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from collections import Counter
 from typing import Literal
 
 import tokenizers as hf
+from pydantic import Field, model_validator
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from modeledge.tokenizers import Layout, Tokenizer
@@ -25,10 +27,18 @@ class Unigram(Tokenizer):
     """Special tokens of a family; every family gets a cls, sep and mask, so that any objective can read the store."""
 
     class Config(Tokenizer.Config):
-        """family: whose special tokens, and in which order. T5 also wants `sentinels: 100`."""
+        """family: whose special tokens, and in which order. T5 also wants `sentinels: 100`; languages: how many have a
+        token of their own (mBART: 25)."""
 
         vocab: int = 32_000
-        family: Literal["albert", "xlnet", "t5", "pegasus", "xlm_r"] = "albert"
+        family: Literal["albert", "xlnet", "t5", "pegasus", "xlm_r", "mbart"] = "albert"
+        languages: int = Field(0, ge=0, le=1000)
+
+        @model_validator(mode="after")
+        def _has_tokens(self) -> Unigram.Config:
+            if bool(self.languages) != (self.family == "mbart"):
+                raise ValueError("languages are the tokens of the family mbart, which needs some")
+            return self
 
     def layout(self) -> Layout:
         if self.config.family == "xlnet":
@@ -40,6 +50,11 @@ class Unigram(Tokenizer):
             roles = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
             roles |= {"bos": "<s>", "eos": "</s>"}
             return Layout(front, ("<mask>",), roles, "<s> $A </s>", "<s> $A </s> </s> $B </s>")
+        if self.config.family == "mbart":
+            front = ("<s>", "<pad>", "</s>", "<unk>")
+            roles = {r: f"<{r}>" for r in ("pad", "unk", "mask")} | {"bos": "<s>", "eos": "</s>", "sep": "</s>"}
+            tongues = {f"lang{i}": f"<lang_{i}>" for i in range(self.config.languages)}
+            return Layout(front, (*tongues.values(), "<mask>"), roles | tongues, "$A </s>", "$A </s> $B </s>")
         if self.config.family == "t5":
             front = ("<pad>", "</s>", "<unk>", "<mask>")
             roles = {r: f"<{r}>" for r in ("pad", "unk", "mask")} | {"eos": "</s>", "sep": "</s>"}

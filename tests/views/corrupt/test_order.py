@@ -3,7 +3,7 @@
 import numpy as np
 
 from modeledge.core import keyed
-from modeledge.views.corrupt.order import permute_sentences, rotate
+from modeledge.views.corrupt.order import nudge, permute_sentences, rotate
 
 
 def test_sentences_stay_whole_and_every_order_is_equally_likely():
@@ -36,3 +36,11 @@ def test_a_rotation_keeps_the_cyclic_order_and_begins_anywhere():
 
 def test_an_empty_row_stays():
     assert rotate(np.array([0]), 3, keyed(1)).tolist() == [[0, 1, 2]]
+
+
+def test_a_nudge_exchanges_neighbours_as_often_as_its_reach_says():
+    """With reach 2 the first two change places when u0 > 1 + u1, both uniform below 2: one time in eight."""
+    order = nudge(np.full(40_000, 2), 5, keyed("nudge"), reach=2.0)
+    assert abs((order[:, 0] == 1).mean() - 1 / 8) < 3 * np.sqrt(1 / 8 * 7 / 8 / 40_000)
+    assert (order[:, 2:] == [2, 3, 4]).all()
+    assert (nudge(np.array([5, 0]), 5, keyed(0), reach=0.0) == np.arange(5)).all()

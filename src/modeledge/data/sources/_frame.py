@@ -32,10 +32,13 @@ class Frame:
         """How many tokens of the corpus fit into a row of `length`."""
         return length - self.head - parts
 
-    def lay(self, store: Store, parts: list[Range], length: int, *, without: Range | None = None) -> Batch:
+    def lay(
+        self, store: Store, parts: list[Range], length: int, *, without: Range | None = None, side: str = "tokens"
+    ) -> Batch:
         """Rows of one or two ranges of stored tokens, padded to `length`; `segments` only if there are two.
 
-        without: stored tokens that are passed over; the size of a part is what it has besides them."""
+        without: stored tokens that are passed over; the size of a part is what it has besides them. side: the column
+        of tokens, `second` for the second texts of pairs."""
         place = np.arange(length)
         first, second = parts[0], parts[-1]
         ends = [(self.head + first.size)[:, None]]  # where the separator after each part stands
@@ -50,14 +53,15 @@ class Frame:
         if without is not None:
             address = address + np.where(address >= without.begin[:, None], without.size[:, None], 0)
         address = np.where(inside, address, 0)
-        ids = store["tokens"][address].astype(np.int32)
+        ids = store[side][address].astype(np.int32)
         ids[~inside] = self.sep
         ids[~valid] = self.pad
         if self.cls is not None:
             ids[:, 0] = self.cls
         batch = Batch(ids=ids, special=~inside)
-        if "word_starts" in store:
-            batch["word_starts"] = store["word_starts"][address] | ~inside
+        words = "word_starts" if side == "tokens" else f"{side}_word_starts"
+        if words in store:
+            batch["word_starts"] = store[words][address] | ~inside
         for name in NOTES:
             if name in store:
                 batch[name] = blank(store[name][address], ~inside)

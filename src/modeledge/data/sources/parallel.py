@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Int
 
@@ -16,24 +18,30 @@ class Parallel(Source):
 
     An objective lays them out: as encoder and decoder, or one after the other (TLM)."""
 
+    class Config(Source.Config):
+        """input: which of the two texts is read; the other is the target."""
+
+        input: Literal["first", "second"] = "first"
+
     reads = "parallel"
 
-    def __init__(self, config: Source.Config, store: Store, facts: Facts, split: str = "train"):
+    def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.frame = Frame(facts)
         self.end = facts.special.get("eos", self.frame.sep)
-        self.first, self.second = (np.asarray(self.store.offsets(name)) for name in ("tokens", "second"))
+        self.sides = ("tokens", "second") if config.input == "first" else ("second", "tokens")
+        self.first, self.second = (np.asarray(self.store.offsets(name)) for name in self.sides)
         self.number(len(self.first) - 1)
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         length = self.config.length
         begin = self.first[index]
         size = np.minimum(self.first[index + 1] - begin, self.frame.room(length))
-        batch = self.frame.lay(self.store, [Range(begin, size)], length)
+        batch = self.frame.lay(self.store, [Range(begin, size)], length, side=self.sides[0])
         begin = self.second[index]
         size = np.minimum(self.second[index + 1] - begin, length - 1)[:, None]
         place = np.arange(length)
         address = np.where(place < size, begin[:, None] + place, 0)
-        ids = self.store["second"][address].astype(np.int32)
+        ids = self.store[self.sides[1]][address].astype(np.int32)
         ids = np.select([place < size, place == size], [ids, np.int32(self.end)], np.int32(self.facts.pad))
         return batch.but(target_ids=ids, target_valid=place <= size)

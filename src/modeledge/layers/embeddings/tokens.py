@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import Batch, Facts, PartConfig, Slot, build
+from modeledge.core import Batch, Facts, PartConfig, RecipeError, Slot, build
 from modeledge.layers import Sizes
 from modeledge.layers.embeddings import Embedding, Table
 from modeledge.layers.positions import Positions
@@ -42,6 +42,12 @@ class Tokens(Embedding):
         self.scale = self.width**0.5 if config.scale == "root" else 1.0
         self.word = Table(facts.vocab, self.width)
         self.words, self.omit = facts.vocab, config.omit
+        for field, rows in config.types.items():
+            if facts.types.get(field, 0) > rows:
+                raise RecipeError(
+                    f"backbone.embedding.types.{field}: {rows} rows, and the data has {facts.types[field]} values of"
+                    f" {field!r}\n  next: --set backbone.embedding.types.{field}={facts.types[field]}"
+                )
         self.types = nn.ModuleDict({field: nn.Embedding(rows, self.width) for field, rows in config.types.items()})
         self.norm = build("layers.norms", config.norm, self.width) if config.norm else nn.Identity()
         self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)

@@ -23,10 +23,10 @@ def pack(
     *,
     pad: int,
     begin: int | None = None,
-    end: int | None = None,
+    end: int | Int[np.ndarray, " b"] | None = None,
     multiple: int = 1,
 ) -> Packed:
-    """`begin` (if given), the kept tokens of each row in order, then `end` (once, if given), then `pad`.
+    """`begin` (if given), the kept tokens of each row in order, then `end` (if given, also one a row), then `pad`.
 
     The width is the longest row's, rounded up to a multiple of `multiple`."""
     b, head = len(tokens), int(begin is not None)

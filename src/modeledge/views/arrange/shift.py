@@ -25,8 +25,8 @@ def next_tokens(
     return labels
 
 
-def shift_right(ids: Int[np.ndarray, "b u"], *, start: int) -> Int[np.ndarray, "b u"]:
-    """A decoder's input: `start`, then all but the last token."""
+def shift_right(ids: Int[np.ndarray, "b u"], *, start: int | Int[np.ndarray, " b"]) -> Int[np.ndarray, "b u"]:
+    """A decoder's input: `start` (for all rows, or one a row), then all but the last token."""
     shifted = np.empty_like(ids)
     shifted[:, 0] = start
     shifted[:, 1:] = ids[:, :-1]

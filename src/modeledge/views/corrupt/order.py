@@ -1,6 +1,7 @@
 """Move sentences about, or begin a document elsewhere: an order of places, to be applied to any field of a row.
 
-Source: BART, arXiv:1910.13461 §2.2. Not here: all tokens in random order (spans.shuffle)."""
+Sources: BART, arXiv:1910.13461 §2.2; tokens that move a little, Lample et al., arXiv:1711.00043 §2.3. Not here: all
+tokens in random order (spans.shuffle)."""
 
 from __future__ import annotations
 
@@ -25,3 +26,10 @@ def rotate(n: Int[np.ndarray, " b"], width: int, rng: np.random.Generator) -> In
     place, size = np.arange(width), np.maximum(n, 1)[:, None]
     turn = np.floor(rng.random((len(n), 1)) * size).astype(np.int64)
     return np.where(place < n[:, None], (place + turn) % size, place)
+
+
+def nudge(n: Int[np.ndarray, " b"], width: int, rng: np.random.Generator, *, reach: float) -> Int[np.ndarray, "b t"]:
+    """The first n of `width` places, each moved by less than `reach`; places after them stay."""
+    place = np.arange(width)
+    moved = place + np.where(place < n[:, None], reach * rng.random((len(n), width)), 2.0 * width)
+    return np.argsort(moved, axis=1, kind="stable")
