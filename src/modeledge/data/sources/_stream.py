@@ -73,7 +73,7 @@ class Stream:
         address = place - first[:, None] - doc
         np.minimum(address, len(self.tokens) - 1, out=address)
         ids = self.tokens[address].astype(np.int32)
-        ids[separator] = self.separator
+        np.copyto(ids, self.separator, where=separator)
         words = None if self.words is None else self.words[address] | separator
         notes = {name: blank(column[address], separator) for name, column in self.notes.items()}
         return Cut(ids, doc, separator, words, notes)
