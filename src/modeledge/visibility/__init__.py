@@ -36,6 +36,15 @@ class Near(Seen):
     """Who sees whom where every query sees at most `left` keys before it and `right` after it, for attention that
     reads blocks of `size` queries with the keys near them (`table`); others take `mask`, made when it is asked for."""
 
+    rule: Rule
+    b: int
+    t: int
+    heads: int | None
+    device: torch.device | str
+    left: int
+    right: int
+    size: int
+
     def __init__(self, rule: Rule, b: int, t: int, heads: int | None, device: torch.device | str):
         left, right = map(int, reach(rule))
         size = max(left, right, SMALLEST)

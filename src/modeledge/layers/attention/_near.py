@@ -5,6 +5,7 @@ Longformer, arXiv:2004.05150 §3.2 (chunks that overlap). Not here: who sees who
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +21,7 @@ class Near(Protocol):
     right: int
     size: int
 
-    @property
+    @cached_property
     def table(self) -> Tensor: ...
 
 
