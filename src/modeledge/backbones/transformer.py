@@ -20,7 +20,7 @@ from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, 
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
 from modeledge.layers.positions import Positions
-from modeledge.visibility import Seen
+from modeledge.visibility import Near, Seen
 
 EVERYTHING = Seen()
 SPARSE = 0.9
@@ -119,13 +119,16 @@ class Transformer(nn.Module, Part):
             self.positions.check(start + at.shape[1])
         x = keep("embedding", self.embedding(batch, self.positions, at))
         told = at if "positions" in batch and cache is None else None
-        mask, causal = blend(seen, self.positions, x.shape[1], start, device=x.device, at=told)
-        turn = self.positions.turn(at)
         alone = cache is None and across is None and not keep.wanted
+        near = seen if alone and isinstance(seen, Near) and self.local() else None
+        shown = EVERYTHING if near is not None else seen
+        mask, causal = blend(shown, self.positions, x.shape[1], start, device=x.device, at=told)
+        turn = self.positions.turn(at)
         packed = self.pack(batch, x) if alone else None
         x = x if packed is None else packed.pack(x)
         for i, block in enumerate(self.blocks):
-            contexts: tuple[Context, ...] = (Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed),)
+            own = Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed, near)
+            contexts: tuple[Context, ...] = (own,)
             if across is not None:
                 contexts += (replace(across, name=f"blocks.{i}.cross", keep=keep, cache=cache),)
             x = keep(f"blocks.{i}", block(x, *contexts))
@@ -133,6 +136,11 @@ class Transformer(nn.Module, Part):
             cache.length += x.shape[1]
         x = self.dropout(self.norm(x))
         return x if packed is None else packed.pad(x)
+
+    def local(self) -> bool:
+        """Whether a band can be read in blocks: every layer knows how, and positions add nothing to the scores."""
+        unbiased = type(self.positions).bias is Positions.bias
+        return unbiased and all(getattr(block.attention, "local", False) for block in self.blocks)
 
     def pack(self, batch: Batch, x: Float[Tensor, "b t d"]) -> Packed | None:
         """The real tokens alone, where leaving padding out pays: on a CPU, from a tenth of the places on.

@@ -6,10 +6,13 @@ A row that may see nothing gives zeros (attention sees to that), never a uniform
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from modeledge.visibility.causal import causal as _causal
@@ -29,6 +32,55 @@ class Seen:
     causal: bool = False
 
 
+class Near(Seen):
+    """Who sees whom where every query sees at most `left` keys before it and `right` after it, for attention that
+    reads blocks of `size` queries with the keys near them (`table`); others take `mask`, made when it is asked for."""
+
+    rule: Rule
+    b: int
+    t: int
+    heads: int | None
+    device: torch.device | str
+    left: int
+    right: int
+    size: int
+
+    def __init__(self, rule: Rule, b: int, t: int, heads: int | None, device: torch.device | str):
+        left, right = map(int, reach(rule))
+        size = max(left, right, SMALLEST)
+        told = {"rule": rule, "b": b, "t": t, "heads": heads, "device": device}
+        self.__dict__.update(told, causal=False, left=left, right=right, size=size)
+
+    @cached_property
+    def mask(self) -> Tensor:  # type: ignore[override]
+        """Every query against every key: bool b h t t."""
+        place = torch.arange(self.t, device=self.device)
+        return _table(self.rule, self.b, self.heads or 1, place, place).expand(self.b, self.heads or 1, self.t, self.t)
+
+    @cached_property
+    def table(self) -> Bool[Tensor, "b h n c w"]:
+        """n blocks of c queries, each against the w = left + c + right keys from `left` before its first one on."""
+        n = -(-self.t // self.size)
+        first = torch.arange(n, device=self.device)[:, None] * self.size
+        q = (first + torch.arange(self.size, device=self.device))[..., None]
+        k = (first + torch.arange(-self.left, self.size + self.right, device=self.device))[:, None]
+        rows, heads = (torch.arange(n, device=self.device) for n in (self.b, self.heads or 1))
+        there = (q < self.t) & (k >= 0) & (k < self.t)
+        q, k = q.clamp_max(self.t - 1), k.clamp(0, self.t - 1)
+        seen = self.rule(rows[:, None, None, None, None], heads[:, None, None, None], q, k) & there
+        return seen.expand(self.b, self.heads or 1, *there.shape)
+
+    @staticmethod
+    def pays(rule: Rule, t: int) -> bool:
+        """Whether blocks read half the keys of a row at most."""
+        left, right = reach(rule)
+        return 2 * (left + max(left, right, SMALLEST) + right) <= t
+
+
+SMALLEST = 64
+"""Queries a block at least: smaller matrix products waste more than they leave out."""
+
+
 def see(
     rule: Rule,
     b: int,
@@ -42,12 +94,14 @@ def see(
     """The rule over b rows of t queries and s keys (default: as many as there are places up to the last query).
 
     start: the index of the first query, not 0 when earlier tokens are in a cache; heads: give the rule head indices.
-    `full` needs no mask and `causal` is a flag, so that both reach the fused kernels."""
+    `full` needs no mask and `causal` is a flag, so that both reach the fused kernels; a band is `Near` in long rows."""
     s = start + t if s is None else s
     if rule is _full or (rule is _causal and t == 1 and s == start + 1):
         return Seen()
     if rule is _causal and start == 0 and s == t:
         return Seen(causal=True)
+    if start == 0 and s == t and Near.pays(rule, t):
+        return Near(rule, b, t, heads, device)
     mask = _table(rule, b, heads or 1, torch.arange(start, start + t, device=device), torch.arange(s, device=device))
     return Seen(mask.expand(b, heads or 1, t, s))
 
@@ -59,10 +113,25 @@ def both(one: Rule, other: Rule) -> Rule:
     if other is _full:
         return one
 
-    def allowed(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return one(b, h, q, k) & other(b, h, q, k)
+    return _Both(one, other)
 
-    return allowed
+
+class _Both:
+    """The rule of `both`: its reach is the shorter of the two on either side."""
+
+    def __init__(self, one: Rule, other: Rule):
+        self.one, self.other = one, other
+        self.reach = tuple(map(min, reach(one), reach(other)))
+
+    def __call__(self, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return self.one(b, h, q, k) & self.other(b, h, q, k)
+
+
+def reach(rule: Rule) -> tuple[float, float]:
+    """How many keys before and after the query the rule may allow, infinity where it does not say."""
+    if rule is _causal:
+        return math.inf, 0
+    return getattr(rule, "reach", (math.inf, math.inf))
 
 
 def either(one: Rule, other: Rule) -> Rule:

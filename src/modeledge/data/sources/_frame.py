@@ -73,16 +73,18 @@ class Frame:
         """Rows of `sizes` places of the stream, which may hold separators of its own, framed and padded."""
         place = np.arange(length - self.head)
         ids, doc, special, words, notes = stream.cut(begins, length - self.head)
-        inside = place < sizes[:, None]
-        special |= ~inside
-        ids[~inside] = self.pad
-        np.put_along_axis(ids, sizes[:, None], self.sep, 1)
-        last = np.take_along_axis(doc, np.maximum(sizes - 1, 0)[:, None], 1)
+        outside = place >= sizes[:, None]
+        special |= outside
+        np.copyto(ids, self.pad, where=outside)
+        ids[np.arange(len(ids)), sizes] = self.sep
         valid = place <= sizes[:, None]
-        doc = np.where(valid, np.minimum(doc, last), -1)
+        told = isolate or stream.lang is not None  # only these ask for the documents
+        if told:
+            last = np.take_along_axis(doc, np.maximum(sizes - 1, 0)[:, None], 1)
+            doc = np.where(valid, np.minimum(doc, last), -1)
         if self.cls is not None:
-            ids, doc = put_before(ids, self.cls), put_before(doc, 0)
-            special, valid = put_before(special, True), put_before(valid, True)
+            ids, special, valid = put_before(ids, self.cls), put_before(special, True), put_before(valid, True)
+            doc = put_before(doc, 0) if told else doc
             words = words if words is None else put_before(words, True)
         batch = Batch(ids=ids, special=special)
         if words is not None:

@@ -5,12 +5,15 @@ document is followed by one separator. So v - d is the place among the stored to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from modeledge.core import Facts
+from modeledge.data import _kept
+from modeledge.data._kept import Piece, kept
 from modeledge.data.store import Store
 
 NOTES = ("entities", "entity_starts", "phrase_starts", "capitals")
@@ -36,8 +39,7 @@ class Stream:
         self.words = np.asarray(store["word_starts"]) if "word_starts" in store else None
         self.notes = {name: np.asarray(store[name]) for name in NOTES if name in store}
         self.lang = np.asarray(store["lang"]) if "lang" in store else None
-        offsets = np.asarray(store.offsets("tokens"))
-        self.starts = offsets + np.arange(len(offsets))
+        self.starts = starts(store)
         self.length = int(self.starts[-1])
         self.separator = separator(facts)
 
@@ -71,10 +73,22 @@ class Stream:
         address = place - first[:, None] - doc
         np.minimum(address, len(self.tokens) - 1, out=address)
         ids = self.tokens[address].astype(np.int32)
-        ids[separator] = self.separator
+        np.copyto(ids, self.separator, where=separator)
         words = None if self.words is None else self.words[address] | separator
         notes = {name: blank(column[address], separator) for name, column in self.notes.items()}
         return Cut(ids, doc, separator, words, notes)
+
+
+def starts(store: Store) -> Int[np.ndarray, " d"]:
+    """The place of the stream at which each document begins, and the end."""
+    offsets, size = np.asarray(store.offsets("tokens")), _kept.PIECE
+
+    def pieces() -> Iterator[Piece]:
+        for at in range(0, len(offsets), size):
+            part = offsets[at : at + size]
+            yield {"starts": part + np.arange(at, at + len(part))}
+
+    return kept(store, "stream", pieces)["starts"]
 
 
 def blank(values: np.ndarray, outside: Bool[np.ndarray, "b t"]) -> np.ndarray:

@@ -21,6 +21,7 @@ class DocSentences(FullSentences):
         batch = super().cut(index, rng)
         begins = self.begins[index] - self.stream.document(self.begins[index])  # places among the stored tokens
         address = begins[:, None] + np.arange(batch.ids.shape[1]) - self.frame.head
-        known = np.append(np.asarray(self.store["sentences"]), np.iinfo(np.int64).max)
-        starts = known[np.searchsorted(known, address)] == address
+        known = np.asarray(self.store["sentences"])
+        nearest = np.minimum(np.searchsorted(known, address), len(known) - 1)
+        starts = known[nearest] == address
         return batch.but(sentence_starts=starts & ~batch.special)

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from modeledge.core import Batch, Facts
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
-from modeledge.data.sources._sentences import pack, sentence_bounds
+from modeledge.data.sources._sentences import packed
 from modeledge.data.sources._stream import Stream
 from modeledge.data.store import Store
 
@@ -28,15 +28,9 @@ class FullSentences(Source):
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.frame, self.stream = Frame(facts), Stream(self.store, facts)
-        room = self.frame.room(config.length)
-        bounds = sentence_bounds(self.store, most=room)
-        document = np.searchsorted(self.store.offsets("tokens"), bounds[:-1], side="right") - 1
-        begins, ends = bounds[:-1] + document, bounds[1:] + document  # places in the stream
-        stops = None if self.crosses else np.searchsorted(document, document, side="right")
-        rows = pack(ends, begins, room, stops)
-        self.begins = begins[rows]
-        self.sizes = ends[np.append(rows[1:], len(begins)) - 1] - self.begins
-        self.number(len(rows), document[rows])
+        rows = packed(self.store, self.frame.room(config.length), crosses=self.crosses)
+        self.begins, self.sizes = rows["begins"], rows["sizes"]
+        self.number(len(self.begins), rows["document"])
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         return self.frame.lay_stream(

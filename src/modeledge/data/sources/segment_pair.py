@@ -8,6 +8,8 @@ document it comes from and what is truncated is drawn anew for every batch."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -15,11 +17,16 @@ from jaxtyping import Int
 from pydantic import Field
 
 from modeledge.core import Batch, DataError, Facts, keyed
+from modeledge.data import _kept
+from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
 from modeledge.data.sources._pairs import Chunks, chunk, other_documents, truncate
-from modeledge.data.sources._sentences import sentence_bounds
+from modeledge.data.sources._sentences import sentences
 from modeledge.data.store import Store
+
+DRAWN = ("negative", "single", "short", "passes")
+"""The settings that the chunks depend on."""
 
 
 class SegmentPair(Source):
@@ -41,12 +48,9 @@ class SegmentPair(Source):
         super().__init__(config, store, facts, split)
         self.frame = Frame(facts)
         self.room = self.frame.room(config.length, 2)
-        self.bounds = sentence_bounds(self.store)
-        self.first = np.searchsorted(self.bounds, self.store.offsets("tokens"))  # first sentence of each document
-        cuts = [self._chunks(number) for number in range(config.passes)]
-        self.chunks = Chunks(*map(np.concatenate, zip(*cuts, strict=True)))
-        if config.single == "drop" or config.negative == "none":
-            self.chunks = Chunks(*(column[self.chunks.end - self.chunks.begin > 1] for column in self.chunks))
+        self.bounds, self.first = sentences(self.store)
+        drawn = {"split": split, "room": self.room} | {n: getattr(config, n) for n in DRAWN}
+        self.chunks = Chunks(**kept(self.store, "segment_pair", self._chunks, **drawn))
         self.number(len(self.chunks.begin), self.chunks.document)
         if len(self.first) < 3 and (config.negative == "random" or config.single == "random"):
             raise DataError(
@@ -54,10 +58,21 @@ class SegmentPair(Source):
                 "  next: prepare with --documents blank or line, or set `negative: swap, single: drop`"
             )
 
-    def _chunks(self, number: int) -> Chunks:
-        rng = keyed("segment_pair", self.split, number)
-        puts_back = self.config.negative == "random"
-        return chunk(self.bounds, self.first, rng, room=self.room, short=self.config.short, puts_back=puts_back)
+    def _chunks(self) -> Iterator[Piece]:
+        """The chunks of every pass, so many whole documents at a time."""
+        cfg, room, puts_back = self.config, self.room, self.config.negative == "random"
+        least = 2 if cfg.single == "drop" or cfg.negative == "none" else 1
+        turns = np.searchsorted(self.first, np.arange(0, max(int(self.first[-1]), 1), _kept.PIECE))
+        turns = np.unique(np.append(turns, len(self.first) - 1))
+        for number in range(cfg.passes):
+            rng = keyed("segment_pair", self.split, number)
+            for start, stop in itertools.pairwise(turns):
+                first = self.first[start : stop + 1]
+                bounds = self.bounds[first[0] : first[-1] + 1]
+                found = chunk(bounds, first - first[0], rng, room=room, short=cfg.short, puts_back=puts_back)
+                found = Chunks(found.begin + first[0], found.end + first[0], found.document + start, found.target)
+                several = found.end - found.begin >= least
+                yield {name: column[several] for name, column in found._asdict().items()}
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         cfg, bounds = self.config, self.bounds

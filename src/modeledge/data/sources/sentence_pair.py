@@ -4,16 +4,19 @@ Source: RoBERTa, arXiv:1907.11692 §4.2 (SENTENCE-PAIR+NSP)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from modeledge.core import Batch, DataError, Facts
+from modeledge.data import _kept
+from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
 from modeledge.data.sources._pairs import other_documents, truncate
-from modeledge.data.sources._sentences import sentence_bounds
+from modeledge.data.sources._sentences import sentences
 from modeledge.data.store import Store
 
 
@@ -28,14 +31,21 @@ class SentencePair(Source):
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.frame = Frame(facts)
-        self.bounds = sentence_bounds(self.store)
-        self.first = np.searchsorted(self.bounds, self.store.offsets("tokens"))
-        document = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
-        has_next = np.append(document[1:] == document[:-1], False)
-        self.at, self.document = np.flatnonzero(has_next), document[has_next]
+        self.bounds, self.first = sentences(self.store)
+        pairs = kept(self.store, "sentence_pair", self._pairs)
+        self.at, self.document = pairs["at"], pairs["document"]
         self.number(len(self.at), self.document)
         if len(self.first) < 3 and config.negative == "random":
             raise DataError(f"{self.store.path}: a random next sentence needs at least two documents, there is one")
+
+    def _pairs(self) -> Iterator[Piece]:
+        """The sentences that have another one after them in their document."""
+        n = len(self.bounds) - 1
+        for at in range(0, max(n, 1), _kept.PIECE):
+            place = np.arange(at, min(at + _kept.PIECE, n))
+            document = np.searchsorted(self.first, place, side="right") - 1
+            follows = place + 1 < self.first[document + 1]
+            yield {"at": place[follows], "document": document[follows]}
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         at, bounds, cfg = self.at[index], self.bounds, self.config

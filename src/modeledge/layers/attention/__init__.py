@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from modeledge.core import Part, PartConfig
 from modeledge.layers import Sizes
 from modeledge.layers.attention._cache import Cache
+from modeledge.layers.attention._near import Near, blocks, rows
 from modeledge.layers.attention._packed import Packed
 from modeledge.layers.positions import Turn, stay
 
@@ -51,7 +52,8 @@ class Context:
     mask    bool b h t s (True = may see), or float to be added to the scores (-inf = may not); None: no mask
     causal  each query sees up to itself; only without a mask
     turn    what positions do to queries and keys
-    packed  the states are the real tokens of padded rows, laid end to end (1 n d); None: rows as they are"""
+    packed  the states are the real tokens of padded rows, laid end to end (1 n d); None: rows as they are
+    near    who sees whom in a band, instead of a mask, for kinds that are `local`"""
 
     name: str = ""
     mask: Tensor | None = None
@@ -60,6 +62,7 @@ class Context:
     keep: Keep = NOTHING
     cache: Cache | None = None
     packed: Packed | None = None
+    near: Near | None = None
 
     def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
         """The keys and values to read: of the states themselves, and of those read before."""
@@ -82,7 +85,11 @@ class Across(Context):
 
 
 class Attention(nn.Module, Part):
-    """attention(x, context): what each token reads, b t d; on packed states (`context.packed`) the same, 1 n d."""
+    """attention(x, context): what each token reads, b t d; on packed states (`context.packed`) the same, 1 n d.
+
+    local: the kind reads `context.near`; others are given the mask."""
+
+    local = False
 
     def __init__(self, config: PartConfig, sizes: Sizes):
         super().__init__()
@@ -113,6 +120,11 @@ def attend(
     """softmax(scale q k^T + mask) v; zeros for a query that may see nothing.
 
     Fused, unless the weights were asked for or plain products are faster."""
+    if context.near is not None:
+        near, (b, t) = context.near, (q.shape[0], q.shape[2])
+        inside = replace(context, near=None, mask=near.table.transpose(1, 2).flatten(0, 1))
+        parts = blocks(q, near, keys=False), blocks(k, near, keys=True), blocks(v, near, keys=True)
+        return rows(attend(*parts, inside, scale=scale, dropout=dropout), b, t)
     mask = context.mask
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)

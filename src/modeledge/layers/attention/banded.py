@@ -23,6 +23,8 @@ class Banded(Softmax):
 
         bands: tuple[Annotated[int, Field(ge=1)] | None, ...] = Field((None, 128), min_length=1)
 
+    local = False
+
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)
         self.band = config.bands[sizes.layer % len(config.bands)]

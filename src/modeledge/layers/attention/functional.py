@@ -28,6 +28,8 @@ class Functional(Softmax):
 
     waves: Float[Tensor, "p dh"]
 
+    local = False
+
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)
         self.distance = config.distance

@@ -29,6 +29,8 @@ class Softmax(Attention):
         norm: Annotated[PartConfig | None, Slot("layers.norms")] = None
         dropout: float = Field(0.0, ge=0, lt=1)
 
+    local = True
+
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)
         inner = sizes.heads * sizes.head_width

@@ -178,17 +178,18 @@ def replace(
     `shares`: of [MASK] and of random tokens, the rest keeps its token (BERT: 0.8, 0.1), decided per token, or once for
     the tokens of a row that have the same number in `units`. `words` is (first, end) of ordinary ids, so that a random
     token is never a special one. Returns (ids, labels), labels IGNORE elsewhere."""
-    row, column = np.nonzero(chosen)
-    count = chosen.sum(axis=1)
+    at = np.flatnonzero(chosen)  # of the rows end to end: half the cost of two indices
+    row = at // chosen.shape[1]
+    count = np.bincount(row, minlength=len(ids))
     nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)  # of its row; draws are made for these only
     shape = len(ids), int(count.max(initial=0))
     if units is None:
         u = rng.random(shape, dtype=np.float32)[row, nth]
     else:
-        u = rng.random(ids.shape, dtype=np.float32)[row, units[row, column]]
+        u = rng.random(ids.shape, dtype=np.float32)[row, units.reshape(-1)[at]]
     noise = rng.integers(*words, shape, dtype=ids.dtype.type)[row, nth]
-    shown = ids[row, column]
-    hidden, labels = ids.copy(), np.full(ids.shape, IGNORE, np.int64)
-    hidden[row, column] = np.where(u < shares[0], mask, np.where(u < shares[0] + shares[1], noise, shown))
-    labels[row, column] = shown
-    return hidden, labels
+    hidden, labels = ids.flatten(), np.full(ids.size, IGNORE, np.int64)
+    shown = hidden[at]
+    hidden[at] = np.where(u < shares[0], mask, np.where(u < shares[0] + shares[1], noise, shown))
+    labels[at] = shown
+    return hidden.reshape(ids.shape), labels.reshape(ids.shape)

@@ -1,0 +1,64 @@
+"""Rows cut into blocks of queries, each with the keys near it: what a band costs is then its width, not the row's.
+
+The blocks are rows of their own to attention, which computes them as it computes any rows. Source of the layout:
+Longformer, arXiv:2004.05150 §3.2 (chunks that overlap). Not here: who sees whom in a block (visibility.Near)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Near(Protocol):
+    """Blocks of `size` queries that see up to `left` keys before and `right` after each; table: b h n c w, which."""
+
+    left: int
+    right: int
+    size: int
+
+    @cached_property
+    def table(self) -> Tensor: ...
+
+
+def blocks(x: Float[Tensor, "b h t dh"], near: Near, *, keys: bool) -> Float[Tensor, "m h _ dh"]:
+    """b x n blocks of queries, or of the keys (or values) each of them may see."""
+    b, h, t, dh = x.shape
+    x = F.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, -t % near.size))
+    x = x.reshape(b, -1, near.size, h, dh)
+    if keys:
+        x = _Widen.apply(x, near.left, near.right)  # type: ignore[assignment]
+    return x.flatten(0, 1).transpose(1, 2)
+
+
+def rows(x: Float[Tensor, "m h c dh"], b: int, t: int) -> Float[Tensor, "b h t dh"]:
+    """What the blocks of queries read, back in b rows of t."""
+    return x.transpose(1, 2).reshape(b, -1, *x.shape[1::2])[:, :t].transpose(1, 2)
+
+
+class _Widen(torch.autograd.Function):
+    """Each block of c places with the last `left` of the block before it and the first `right` of the one after:
+    b n c h dh -> b n left+c+right h dh, zeros beyond the ends of the row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, left: int, right: int) -> Tensor:
+        ctx.left, ctx.right = left, right
+        b, n, c, *rest = x.shape
+        wide = x.new_zeros(b, n, left + c + right, *rest)
+        wide[:, :, left : left + c] = x
+        wide[:, 1:, :left] = x[:, :-1, c - left :]
+        wide[:, :-1, left + c :] = x[:, 1:, :right]
+        return wide
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (wide,), left, right = grads, ctx.left, ctx.right
+        c = wide.shape[2] - left - right
+        grad = wide[:, :, left : left + c].clone()
+        grad[:, :-1, c - left :] += wide[:, 1:, :left]
+        grad[:, 1:, :right] += wide[:, :-1, left + c :]
+        return grad, None, None
