@@ -31,6 +31,7 @@ def texts():
     return states, first, second
 
 
+@torch.no_grad()
 def by_hand(head, states, memory, start, steps):
     """Probabilities of one row's classes at each step."""
     read, begin = [x for x, m in zip(states, memory, strict=True) if m], states[start]

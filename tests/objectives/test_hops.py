@@ -25,7 +25,7 @@ def backbone():
 
 @pytest.fixture
 def hops():
-    """hops(systems="both") -> (objective, backbone)."""
+    """hops(below=0.9) -> (objective, backbone)."""
 
     def make(**settings):
         config = find("objectives", "hops").Config.model_validate({"kind": "hops", **settings})
@@ -108,7 +108,7 @@ def gradients(objective, trunk, rows):
 
 
 def test_system_one_stands_still_until_the_last_loss_has_fallen_once(hops):
-    objective, trunk = hops(below=0.9)
+    objective, trunk = hops()
     objective.train(), trunk.train()
     rows = batch()[0].tensors()
     assert gradients(objective, trunk, rows) == (False, True)
@@ -125,7 +125,7 @@ def test_system_one_stands_still_until_the_last_loss_has_fallen_once(hops):
 
 
 def test_alone_system_one_learns_from_the_first_step_and_system_two_nothing(hops):
-    objective, trunk = hops(systems="first")
+    objective, trunk = hops(below=None)
     objective.train(), trunk.train()
     assert gradients(objective, trunk, batch()[0].tensors()) == (True, False)
 

@@ -7,7 +7,7 @@ meanings. Not here: the walk itself (run/explore.py), sentence types (the backbo
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -38,12 +38,11 @@ class Hops(Task):
     seen: Tensor
 
     class Config(Task.Config):
-        """systems: what is trained, System 1 alone or both; head: of System 1; graph: of System 2; below: see above."""
+        """head: of System 1; graph: of System 2; below: see above (none: System 1 is trained alone)."""
 
-        systems: Literal["first", "both"] = "both"
         head: Annotated[PartConfig | None, Slot("heads")] = part("per_token")
         graph: Annotated[PartConfig, Slot("heads")] = part("graph")
-        below: float = Field(0.9, ge=0)
+        below: float | None = Field(0.9, ge=0)
 
     config: Config
     needs = ("ids", "sentence", "marks", "edges", "asked", "decided")
@@ -69,7 +68,7 @@ class Hops(Task):
         return {hop: read, answer: read, final: float(batch.size)}
 
     def weights(self, step: int, total: int) -> dict[str, float]:
-        factors = (1.0, 1.0, FINAL if self.config.systems == "both" else 0.0)
+        factors = (1.0, 1.0, 0.0 if self.config.below is None else FINAL)
         return {n: self.weight(step, total) * f for n, f in zip(self.losses, factors, strict=True)}
 
     # -- System 1 -----------------------------------------------------------------------------------------------------
@@ -81,7 +80,7 @@ class Hops(Task):
 
     def waits(self) -> bool:
         """Whether System 1 stands still."""
-        return self.training and self.config.systems == "both" and not bool(self.warm)
+        return self.training and self.config.below is not None and not bool(self.warm)
 
     def names(self) -> list[str]:
         """There are no classes."""
@@ -136,7 +135,7 @@ class Hops(Task):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         waiting, self.waiting = self.waiting, []
-        if not waiting or self.config.systems != "both":
+        if not waiting or self.config.below is None:
             return
         total, count = gather(torch.stack(waiting).sum(0)[None])[0].sum(0)
         self.recent[self.seen % RECENT] = total / count

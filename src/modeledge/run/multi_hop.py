@@ -65,8 +65,10 @@ class MultiHop(Setting):
         backbone["embedding"] = embedding | {"types": {**(embedding.get("types") or {}), "sentence": TYPES}}
         whole, steps = keys["objectives"][0], keys["loop"]["steps"]
         first = max(1, steps // 2)
-        parts = [("first", first), ("both", max(1, steps - first))]
-        stages = [{"objectives": [{**whole, "systems": s}], "loop": {"steps": n}} for s, n in parts]
+        stages = [
+            {"objectives": [{**whole, "below": None}], "loop": {"steps": first}},
+            {"objectives": [whole], "loop": {"steps": max(1, steps - first)}},
+        ]
         return Tree(tree.name, keys | {"backbone": backbone, "stages": stages}, tree.places)
 
     def weights(self, recipe: Recipe, facts: Facts) -> dict[str, torch.Tensor]:

@@ -28,6 +28,9 @@ def store(tmp_path):
         writer.column("sentences", np.int64).append(np.cumsum(flat) - flat)
         writer.column("word_starts", bool).append(rng.random(len(tokens)) < 0.7)
         writer.column("lang", np.uint16).append(rng.integers(0, 2, n))
+        named = np.isin(np.arange(len(tokens)), np.cumsum(flat) - flat)  # every sentence begins with a name
+        writer.column("entities", np.int32).append(np.where(named, 0, -1))
+        writer.column("entity_starts", bool).append(np.ones(len(tokens), bool))
         writer.column("frequency", np.int64).append(np.bincount(tokens, minlength=100))
 
     with StoreWriter(tmp_path / "s") as writer:
