@@ -100,11 +100,8 @@ def told(progress: Progress) -> Callable[[float, int], None]:
     return hear
 
 
-def open_or_make(
-    path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress, as_table: bool = False
-) -> Store | Table:
-    """The store at `path`, or one made from the raw files there, kept in the run folder; as_table: a labelled table as
-    it is, to be read with a tokenizer that something else brings along.
+def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store:
+    """The store at `path`, or one made from the raw files there, kept in the run folder.
 
     Raises InputError if the store was made for another kind of tokenizer than the recipe wants."""
     if (path / META).is_file():
@@ -114,8 +111,6 @@ def open_or_make(
     if (cache / META).is_file():
         return Store.open(cache)
     kind = find("data.sources", recipe.data[name].kind).reads
-    if kind == "table" and as_table:
-        return Table.open(path)
     cache.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"preparing {path} for data.{name} ({kind})")
     summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
@@ -133,10 +128,13 @@ def open_or_make_all(
     reads = {name: find("data.sources", recipe.data[name].kind).reads for name in paths}
     as_table = begun or len(set(paths.values())) > 1
     made: dict[tuple[Path, str], str] = {}
-    stores = {}
+    stores: dict[str, Any] = {}
     for name, path in paths.items():
         home = cache / made.setdefault((path, reads[name]), name)
-        stores[name] = open_or_make(path, recipe, name, cache=home, progress=progress, as_table=as_table)
+        if as_table and reads[name] == "table" and not any((p / META).is_file() for p in (path, home)):
+            stores[name] = Table.open(path)
+        else:
+            stores[name] = open_or_make(path, recipe, name, cache=home, progress=progress)
     return stores
 
 

@@ -1,0 +1,5 @@
+"""python -m modeledge.cli"""
+
+from modeledge.cli import main
+
+main()
