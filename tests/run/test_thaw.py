@@ -90,10 +90,6 @@ def test_groups_join_by_steps_or_by_shares_of_the_run(joins, total, expected):
     assert [live_groups(unfreeze, step, total, groups=4) for step in range(total)] == expected
 
 
-def test_without_it_everything_is_trained_from_the_beginning():
-    assert live_groups(None, 0, 10, groups=7) == 7
-
-
 def test_wrong_times_are_refused(train):
     with pytest.raises(RecipeError, match="unfreeze.joins"):
         train(sets=["unfreeze.joins=0"])

@@ -105,8 +105,9 @@ class Trainer:
         factor = self.schedule.factor(step.number, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        live = live_groups(self.recipe.unfreeze, step.number, self.total, groups=len(self.groups))
-        freeze_below(self.groups, live)
+        if self.recipe.unfreeze is not None:
+            live = live_groups(self.recipe.unfreeze, step.number, self.total, groups=len(self.groups))
+            freeze_below(self.groups, live)
         totals = self.backward(step)
         self.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self.parameters if p.grad is not None]

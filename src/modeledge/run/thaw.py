@@ -11,10 +11,8 @@ from torch import nn
 from modeledge.recipe.schema import Unfreeze
 
 
-def live_groups(unfreeze: Unfreeze | None, step: int, total: int, *, groups: int) -> int:
+def live_groups(unfreeze: Unfreeze, step: int, total: int, *, groups: int) -> int:
     """How many of the groups, counted from the top, are trained at `step` of `total`."""
-    if unfreeze is None:
-        return groups
     joins, further = unfreeze.joins, range(1, groups)
     if isinstance(joins, tuple):
         begins = [joins[min(i, len(joins)) - 1] for i in further]
