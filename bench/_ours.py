@@ -17,9 +17,9 @@ from modeledge.data.store import Store
 from modeledge.engine.processes import ALONE
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
-from modeledge.run.job import Job, Stage
 from modeledge.run.model import make_model
 from modeledge.run.progress import Silent
+from modeledge.run.stage import Job, Stage
 
 
 def paragraphs(file: Path, limit: int) -> list[str]:

@@ -27,10 +27,11 @@ from modeledge.run.budget import parse_budget
 from modeledge.run.contest import digest
 from modeledge.run.evaluate import evaluate
 from modeledge.run.feed import Feed
-from modeledge.run.job import Job, run_job
+from modeledge.run.job import run_job
 from modeledge.run.keep import load_model
 from modeledge.run.ledger import Ledger
 from modeledge.run.progress import Silent
+from modeledge.run.stage import Job
 
 SHARES = (0.2, 0.25, 0.33, 0.4, 0.5, 0.67, 0.8, 1.0)
 LENGTH = 128

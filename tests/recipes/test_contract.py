@@ -14,9 +14,10 @@ from modeledge.recipe.resolve import resolve, shipped
 from modeledge.recipe.schema import check
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.explain import explain
-from modeledge.run.job import Job, Stage, run_job, stage_trees
+from modeledge.run.job import run_job, stage_trees
 from modeledge.run.keep import load_model
 from modeledge.run.model import make_model
+from modeledge.run.stage import Job, Stage
 
 FIRST = ("bert", "clip", "electra", "elmo", "gpt2", "t5", "word2vec", "xlnet")
 """One of each sort; the others' contracts are a tier of their own, so that trying a change stays quick."""

@@ -10,9 +10,10 @@ from modeledge.engine.processes import ALONE
 from modeledge.interop import check, import_folder
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import check as check_recipe
-from modeledge.run.job import Job, Stage, run_job
+from modeledge.run.job import run_job
 from modeledge.run.model import make_model
 from modeledge.run.port import export_model
+from modeledge.run.stage import Job, Stage
 
 SEVEN = ["mlm", "capitals", "recurs", "pieces", "distance", "discourse", "relevance"]
 

@@ -13,8 +13,9 @@ from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.explain import explain
-from modeledge.run.job import Job, Stage, run_job, stage_trees
+from modeledge.run.job import run_job, stage_trees
 from modeledge.run.model import make_model
+from modeledge.run.stage import Job, Stage
 from modeledge.tokenizers import load_tokenizer
 
 

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from modeledge.core import Batch, InputError
 from modeledge.data.sources.inverse_cloze import InverseCloze
 from modeledge.run.checkpoint import own_tensors, path_of
-from modeledge.run.job import Job, run_job
+from modeledge.run.job import run_job
 from modeledge.run.keep import load_model
 from modeledge.run.look_up import look_up
 from modeledge.run.predict import evaluate_model
+from modeledge.run.stage import Job
 from modeledge.visibility import Seen
 
 

@@ -39,6 +39,7 @@ def run(recipes, corpus, out, **more):
     return compare(recipes, data=[str(corpus)], out=out, sets=TOY, seeds=2, quiet=True, **more)
 
 
+@pytest.mark.contract
 def test_recipes_spend_the_same_operations_and_are_judged_alike(recipes, corpus, question, tmp_path):
     options = {"questions": [question], "tuning": Tuning(most=2)}
     found = run(recipes, corpus, tmp_path, budget="2e8flop", **options)
@@ -54,6 +55,7 @@ def test_recipes_spend_the_same_operations_and_are_judged_alike(recipes, corpus,
     assert len(list((tmp_path / "stores").iterdir())) == 1  # one tokenizer, one store
 
 
+@pytest.mark.contract
 def test_a_comparison_goes_on_where_it_was_stopped(recipes, corpus, tmp_path, monkeypatch):
     first = run(recipes, corpus, tmp_path, budget="2steps")
     ledger = tmp_path / "cells.jsonl"

@@ -89,6 +89,7 @@ def make(loaded, table, out, **more):
     return Contest(who, [question], out, **{"labels": [16], "seeds": 2, **more})
 
 
+@pytest.mark.contract
 def test_a_contest_is_done_once_and_goes_on_where_it_was_stopped(loaded, table, tmp_path, monkeypatch):
     said = []
     first = make(loaded, table, tmp_path, seeds=1).run(said.append)
@@ -109,6 +110,7 @@ def test_a_contest_is_done_once_and_goes_on_where_it_was_stopped(loaded, table, 
     assert make(loaded, table, tmp_path).run(said.append)["rows"] == more["rows"] and not calls
 
 
+@pytest.mark.contract
 def test_the_table_gives_every_mean_and_the_paired_gain(loaded, table, tmp_path, monkeypatch):
     monkeypatch.setattr(contests, "best_rate", lambda *a, **k: (1e-3, {1e-3: 0.5}))
     made = make(loaded, table, tmp_path, labels=[None, 16]).run(lambda text: None)

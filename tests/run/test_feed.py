@@ -6,7 +6,7 @@ from modeledge.engine.processes import Ranks
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import Mix, check
 from modeledge.run.feed import Feed
-from modeledge.run.job import facts_from
+from modeledge.run.known import facts_from
 from modeledge.run.model import make_model
 
 SMALL = [

@@ -4,8 +4,10 @@ import pytest
 from modeledge.core import RecipeError
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
-from modeledge.run import job
-from modeledge.run.job import bigram_cost, largest_divisor, stores_for
+from modeledge.run import stage
+from modeledge.run.job import stores_for
+from modeledge.run.known import bigram_cost
+from modeledge.run.stage import largest_divisor
 
 
 class Columns(dict):
@@ -39,6 +41,6 @@ def test_data_arguments_find_their_source_and_a_wrong_or_missing_name_is_told():
 
 @pytest.mark.parametrize(("load", "told"), [(0.4, 0.0), (1.4, 0.0), (1.6, 1.6), (9.0, 9.0)])
 def test_a_busy_machine_is_told_from_an_idle_one(load, told, monkeypatch):
-    monkeypatch.setattr(job.os, "getloadavg", lambda: (load, 0.0, 0.0))
-    monkeypatch.setattr(job.os, "cpu_count", lambda: 2)
-    assert job.busy() == told
+    monkeypatch.setattr(stage.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(stage.os, "cpu_count", lambda: 2)
+    assert stage.busy() == told

@@ -66,6 +66,7 @@ def taught(bert, tmp_path_factory):
     return home, tuned
 
 
+@pytest.mark.contract
 def test_reasoner_and_judge_are_model_folders_that_open_and_answer(taught):
     home, tuned = taught
     judged = evaluate_model(home / "o", home / "x.valid.jsonl")

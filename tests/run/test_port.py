@@ -65,8 +65,8 @@ def first_batch(store, sets):
     from modeledge.engine.processes import ALONE
     from modeledge.recipe.resolve import resolve
     from modeledge.recipe.schema import check
-    from modeledge.run.job import Job, Stage
     from modeledge.run.model import make_model
+    from modeledge.run.stage import Job, Stage
 
     tree = resolve("bert", sets=sets)
     stage = Stage(Job(tree, {"text": Store.open(store)}, None), check(tree), 0, device=torch.device("cpu"), ranks=ALONE)

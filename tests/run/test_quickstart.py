@@ -30,6 +30,7 @@ def library(tmp_path: Path) -> Path:
     return tmp_path / "lib"
 
 
+@pytest.mark.contract
 def test_the_story_runs_from_sources_to_report(library, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(corpus, "gather", partial(corpus.gather, library, packages=2))
     monkeypatch.setattr(quickstart, "EPOCHS", 1.0)

@@ -51,6 +51,7 @@ def run(claim, **options):
     return try_claim(claim, **{"out": home / "out", "data": [str(home / "data")], "quiet": True, **options})
 
 
+@pytest.mark.contract
 def test_a_claim_is_tried_from_data_to_verdict_and_gone_on_with(claim, monkeypatch):
     found = run(claim)
     assert found.values["loss"]["again"] == found.values["loss"]["start"]  # trained alike: one run for both
@@ -77,6 +78,7 @@ def test_weights_of_another_arm_are_what_an_arm_begins_with(claim, monkeypatch):
     assert begun == [False, True]
 
 
+@pytest.mark.contract
 def test_brief_and_budget_replace_what_the_file_says(claim):
     found = run(claim, brief=True)
     assert [c["steps"] for arm in found.costs.values() for c in arm.values()] == [2, 2, 2]

@@ -20,10 +20,10 @@ from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.run.generate import generate
-from modeledge.run.job import Done
 from modeledge.run.keep import Loaded
 from modeledge.run.model import Model
 from modeledge.run.search import Beam, Greedy, Sample
+from modeledge.run.stage import Done
 from modeledge.run.tasks import ROLES, TASKS, Answers, Kind, known_columns
 
 How = Greedy | Sample | Beam

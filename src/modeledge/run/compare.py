@@ -23,12 +23,13 @@ from modeledge.recipe.schema import Recipe, check
 from modeledge.run.budget import Budget, parse_budget
 from modeledge.run.contest import digest
 from modeledge.run.finetune import finetune
-from modeledge.run.job import Done, Job, run_job, stores_for
+from modeledge.run.job import run_job, stores_for
 from modeledge.run.keep import load_model
 from modeledge.run.ledger import Ledger
 from modeledge.run.plots import draw_comparison, drawable
 from modeledge.run.progress import Progress, Silent, make_progress
 from modeledge.run.question import PLAIN, Question, Tuning
+from modeledge.run.stage import Done, Job
 from modeledge.run.stores import open_or_make
 
 BUDGET = "1e14flop"

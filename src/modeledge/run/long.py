@@ -25,12 +25,13 @@ from modeledge.recipe.schema import check
 from modeledge.run.answer import judge
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.forms import check_length, is_causal
-from modeledge.run.job import Done, Job, run_job
+from modeledge.run.job import run_job
 from modeledge.run.keep import save_model
 from modeledge.run.model import Model
 from modeledge.run.progress import Progress, Silent
 from modeledge.run.recall import JUDGE, judging, pick, recall, survey
 from modeledge.run.setting import SOURCE, Setting
+from modeledge.run.stage import Done, Job
 
 TASKS = ("classify", "regress", "span_qa")
 """What can be asked of a long text."""

@@ -30,12 +30,14 @@ from modeledge.run.evaluate import evaluate
 from modeledge.run.explain import explain
 from modeledge.run.feed import Feed
 from modeledge.run.finetune import finetune
-from modeledge.run.job import Job, facts_from, run_job
+from modeledge.run.job import run_job
 from modeledge.run.keep import Loaded, load_model
+from modeledge.run.known import facts_from
 from modeledge.run.model import make_model
 from modeledge.run.progress import Silent
 from modeledge.run.question import Question, Tuning
 from modeledge.run.rates import best_rate
+from modeledge.run.stage import Job
 
 ROWS = 64
 """Rows in a batch of held-out ones."""

@@ -18,9 +18,10 @@ from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run.budget import parse_budget
 from modeledge.run.checkpoint import own_tensors
-from modeledge.run.job import Done, Job, run_job, stores_for, summary
+from modeledge.run.job import run_job, stores_for, summary
 from modeledge.run.keep import load_model
 from modeledge.run.progress import make_progress
+from modeledge.run.stage import Done, Job
 from modeledge.run.stores import open_or_make_all
 from modeledge.tokenizers import load_tokenizer
 

@@ -32,11 +32,12 @@ from modeledge.run.forms import (
     reads_text,
     weights_of,
 )
-from modeledge.run.job import Done, Job, run_job
+from modeledge.run.job import run_job
 from modeledge.run.keep import Loaded
 from modeledge.run.model import make_model
 from modeledge.run.progress import Progress
 from modeledge.run.question import Question, Tuning
+from modeledge.run.stage import Done, Job
 from modeledge.run.tasks import JUDGE, known_columns, task_kind
 
 SOURCE = "task"

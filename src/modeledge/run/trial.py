@@ -24,13 +24,14 @@ from modeledge.run.checkpoint import own_tensors
 from modeledge.run.claim import Arm, Claim, read_claim
 from modeledge.run.compare import cost
 from modeledge.run.contest import digest
-from modeledge.run.job import Job, run_job
+from modeledge.run.job import run_job
 from modeledge.run.keep import load_model
 from modeledge.run.ledger import Ledger
 from modeledge.run.made import make_table
 from modeledge.run.measures import Trained
 from modeledge.run.outcome import Outcome, identity
 from modeledge.run.progress import Progress, make_progress
+from modeledge.run.stage import Job
 from modeledge.run.stores import told
 
 FOLDER = "MODELEDGE_DATA"

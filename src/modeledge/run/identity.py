@@ -1,0 +1,46 @@
+"""Whether a run is continued as what it was: the same recipe, tokenizer and data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from modeledge.core import InputError, RecipeError
+from modeledge.data.store import Store
+from modeledge.recipe.compare import brief, diff
+from modeledge.recipe.resolve import Tree
+
+
+def data_identity(stores: dict[str, Store]) -> dict[str, str]:
+    """A digest of what each store was made from, so that a run is not continued on other data."""
+    return {
+        n: hashlib.sha256(json.dumps(s.meta, sort_keys=True, default=str).encode()).hexdigest()
+        for n, s in stores.items()
+    }
+
+
+def check_identity(before: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+    """Raise InputError if a run is continued with another tokenizer or other data."""
+    if before.get("tokenizer") != now.get("tokenizer"):
+        raise InputError(
+            f"{where}: the run used the tokenizer {before.get('tokenizer')}, the data now has {now.get('tokenizer')}"
+        )
+    for name, digest in now["data"].items():
+        if before["data"].get(name) != digest:
+            raise InputError(
+                f"{where}: the data of {name!r} has changed since this run began\n"
+                "  next: give the same --data, or start a new run with --init"
+            )
+
+
+def refuse_changes(stored: dict[str, Any], tree: Tree, where: Path) -> None:
+    """Raise RecipeError listing what differs between a run's recipe and the one it is resumed with."""
+    changes = diff(Tree(tree.name, stored), tree)
+    if changes:
+        lines = "\n".join(f"  {path}: {brief(a)} in the run, {brief(b)} now" for path, a, b in changes)
+        raise RecipeError(
+            f"{where}: the recipe has changed since this run began\n{lines}\n"
+            f"  next: resume with the same recipe, or start a new run with --init {where}"
+        )

@@ -1,0 +1,262 @@
+"""One stage of a job: sources and model are built, what the recipe leaves open is decided, the loop runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modeledge.core import DataError, Facts, InputError, build
+from modeledge.data.sources import Source
+from modeledge.data.store import Store
+from modeledge.engine.device import choose_precision
+from modeledge.engine.processes import Ranks
+from modeledge.engine.recompute import recompute_blocks
+from modeledge.recipe.resolve import Tree
+from modeledge.recipe.schema import Recipe
+from modeledge.run import checkpoint
+from modeledge.run.budget import Budget
+from modeledge.run.cost import step_flop
+from modeledge.run.feed import Feed
+from modeledge.run.folder import RunFolder
+from modeledge.run.identity import check_identity, data_identity
+from modeledge.run.known import facts_from
+from modeledge.run.loop import Result, Trainer
+from modeledge.run.model import Model, make_model, parameter_count
+from modeledge.run.progress import Progress, Silent
+from modeledge.run.signals import Stop
+
+ROWS_AT_ONCE = 8192
+"""Tokens in one forward pass when the recipe does not say: activations of small models then stay near the cache."""
+
+
+@dataclass
+class Job:
+    """What is to be trained, on what, where to."""
+
+    tree: Tree
+    stores: dict[str, Store]
+    out: Path | None
+    budget: Budget | None = None
+    init: dict[str, torch.Tensor] | None = None
+    facts: Facts | None = None
+    device: str = "auto"
+    resume: bool = False
+    step: int | None = None
+    progress: Progress = field(default_factory=Silent)
+    track: str | None = None
+    history: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Done:
+    """A finished (or stopped) job."""
+
+    result: Result
+    model: Model
+    recipe: Recipe
+    facts: Facts
+    folder: RunFolder | None
+    decided: dict[str, Any]
+    baselines: dict[str, dict[str, float]]
+
+
+class Stage:
+    """One stage: builds its sources and model, decides what the recipe left open, trains."""
+
+    def __init__(self, job: Job, recipe: Recipe, number: int, *, device: torch.device, ranks: Ranks):
+        self.job, self.recipe, self.number, self.device, self.ranks = job, recipe, number, device, ranks
+        stores = job.stores
+        self.facts = job.facts or facts_from(stores)
+        self.sources = {n: build("data.sources", c, stores[n], self.facts, "train") for n, c in recipe.data.items()}
+        if not (job.facts and job.facts.labels):  # what the data calls its classes
+            named = {n: list(s.labels) for n, s in self.sources.items() if getattr(s, "labels", None)}
+            self.facts = replace(self.facts, labels=self.facts.labels | named)
+        self.held_out = self.hold_out()
+
+    def hold_out(self) -> dict[str, Source]:
+        """The held-out rows of every source; none at all if one of them has too few for a row."""
+        out = {}
+        for name, config in self.recipe.data.items():
+            store = self.job.stores[name]
+            if store.valid is None:
+                return {}
+            try:
+                out[name] = build("data.sources", config, store, self.facts, "valid")
+            except DataError:
+                return {}
+        return out
+
+    def feeds(self, model: Model, known: dict[str, Any]) -> tuple[Feed, Feed | None]:
+        loop = self.recipe.loop
+        objectives = dict(model.each())
+        for objective in objectives.values():
+            objective.consult(self.sources)
+        common: dict[str, Any] = {
+            "batch": loop.batch,
+            "micro": known["micro"],
+            "seed": loop.seed,
+            "total": known["steps"],
+        }
+        train = Feed(self.sources, objectives, self.recipe.mix, ranks=self.ranks, **common)
+        if not self.held_out:
+            return train, None
+        return train, Feed(self.held_out, objectives, self.recipe.mix, split="valid", **common)
+
+    def length(self) -> int:
+        """Tokens in a row of the first source."""
+        config = next(iter(self.recipe.data.values()))
+        return int(getattr(config, "length", 1) or 1)
+
+    def decide(self) -> dict[str, Any]:
+        """What the recipe leaves to the machine, decided once and written down: precision, micro-batch, steps."""
+        loop = self.recipe.loop
+        width = int(getattr(self.recipe.backbone, "width", None) or 512)
+        precision, gain = choose_precision(loop.precision, self.device, width=width)
+        share = loop.batch // self.ranks.size
+        micro = loop.micro or largest_divisor(share, max(1, ROWS_AT_ONCE // self.length()))
+        known: dict[str, Any] = {
+            "precision": precision,
+            "bf16_gain": round(gain, 2),
+            "micro": micro,
+            "steps": loop.steps,
+        }
+        if self.job.budget is not None:
+            known |= self.measure(known)
+        said = json.dumps(known)
+        return json.loads(self.ranks.tell(said))
+
+    def measure(self, known: dict[str, Any]) -> dict[str, Any]:
+        """Time a few steps on a model that is then thrown away, and turn the budget into steps."""
+        budget = self.job.budget
+        assert budget is not None
+        if budget.unit == "steps":
+            return {"steps": budget.steps(tokens=1, flop=1, seconds=1)}
+        if budget.unit == "seconds" and (load := busy()):
+            self.job.progress.say(
+                f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps"
+                " than this machine could do"
+            )
+        model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
+        feed, _ = self.feeds(model, known)
+        trainer = self.trainer(model, feed, None, known, None)
+        flop = step_flop(trainer, feed.step(0)) if budget.unit == "flop" else 0.0
+        begun, times, counted = time.perf_counter(), [], 0
+        while len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20):
+            start = time.perf_counter()
+            step = feed.step(len(times))
+            trainer.take(step)
+            times.append(time.perf_counter() - start)
+            counted += step.tokens
+        usual = sorted(times[1:])[len(times[1:]) // 2]
+        spent = time.perf_counter() - begun
+        left = Budget(max(budget.amount - spent, usual), "seconds") if budget.unit == "seconds" else budget
+        steps = left.steps(tokens=counted / len(times), flop=flop, seconds=usual)
+        return {
+            "steps": steps,
+            "seconds_per_step": round(usual, 5),
+            **({"flop_per_step": flop} if flop else {}),
+            "budget": f"{budget.amount:g} {budget.unit}",
+        }
+
+    def trainer(
+        self, model: Model, feed: Feed, valid: Feed | None, known: dict[str, Any], folder: RunFolder | None
+    ) -> Trainer:
+        loop = self.recipe.loop.model_copy(update={"steps": known["steps"]})
+        recipe = self.recipe.model_copy(update={"loop": loop})
+        identity = {
+            "tokenizer": getattr(self.facts.tokenizer, "fingerprint", None),
+            "data": data_identity(self.job.stores),
+        }
+        if self.recipe.loop.recompute == "full":
+            recompute_blocks(model)
+        return Trainer(
+            recipe,
+            model,
+            feed,
+            valid=valid,
+            folder=folder,
+            device=self.device,
+            precision=known["precision"],
+            ranks=self.ranks,
+            progress=self.job.progress if folder is not None or self.job.out is None else Silent(),
+            identity=identity,
+        )
+
+    def train(
+        self,
+        known: dict[str, Any],
+        folder: RunFolder | None,
+        stop: Stop,
+        *,
+        weights: dict[str, torch.Tensor] | None,
+        saved: checkpoint.Saved | None,
+        before: int,
+    ) -> Done:
+        model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
+        baselines = {n: o.baselines(self.facts) for n, o in model.each()}
+        if weights is not None and saved is None:
+            self.take_over(model, weights)
+        feed, valid = self.feeds(model, known)
+        trainer = self.trainer(model, feed, valid, known, folder)
+        trainer.position.stage, trainer.position.before = self.number, before
+        if folder is not None and saved is not None:
+            check_identity(saved.state["identity"], trainer.identity, folder.path)
+            trainer.restore(saved)
+        if folder is not None and self.ranks.first:
+            folder.cut_log(trainer.position.overall) if saved or self.job.resume else None
+            extra = {
+                "device": str(self.device),
+                "threads": torch.get_num_threads(),
+                "processes": self.ranks.size,
+                "parameters": parameter_count(model),
+            }
+            folder.write_environment({**extra, "decided": known, "baselines": baselines})
+        self.announce(model, known, baselines)
+        result = trainer.fit(stop)
+        return Done(result, model, self.recipe, self.facts, folder, known, baselines)
+
+    def announce(self, model: Model, known: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
+        say = self.job.progress.say
+        gain = f" (bf16 products {known['bf16_gain']} times as fast)" if known.get("bf16_gain") else ""
+        say(
+            f"{self.job.tree.name}: {parameter_count(model):,} parameters, {known['steps']} steps of "
+            f"{self.recipe.loop.batch} rows, micro-batch {known['micro']}, {known['precision']}{gain}, {self.device}"
+        )
+        for name, values in baselines.items():
+            if values:
+                say(
+                    f"  {name} without learning: "
+                    + ", ".join(f"{k} {v:.3f}" for k, v in values.items())
+                    + " nats per target"
+                )
+
+    def take_over(self, model: Model, weights: dict[str, torch.Tensor]) -> None:
+        """Weights of an earlier stage or model, wherever the name and shape are the same; at least the backbone's."""
+        own = checkpoint.own_tensors(model)
+        common = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
+        added = getattr(model.backbone, "added", ())  # what a model that it extends lacks
+        lost = [n for n in own if n.startswith("backbone.") and n not in common and n.split(".")[1] not in added]
+        if lost:
+            raise InputError(
+                f"--init: {len(lost)} tensors of the backbone are missing there or of another shape: {lost[0]} ..."
+            )
+        with torch.no_grad():
+            for name, tensor in common.items():
+                own[name].copy_(tensor)
+
+
+def busy() -> float:
+    """How many cores were busy in the last minute, if so many that a measurement now says little; else 0."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return load if load > 0.75 * (os.cpu_count() or 1) else 0.0
+
+
+def largest_divisor(n: int, most: int) -> int:
+    """The largest divisor of n that is at most `most`."""
+    return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(1, most))
