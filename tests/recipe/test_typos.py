@@ -2,6 +2,12 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
+from modeledge.core import RecipeError
+from modeledge.recipe.resolve import resolve
+from modeledge.recipe.schema import check
+
 BENCH = Path(__file__).parents[2] / "bench"
 
 
@@ -13,3 +19,10 @@ def test_fifty_seeded_typos_are_each_answered_with_the_right_word():
     made = feel.make_typos()
     assert len(made) == 50 and len({wrong for _, wrong, _ in made}) > 40
     assert [typo for typo in made if not feel.answered(*typo)] == []
+
+
+def test_a_word_that_is_none_of_the_choices_is_answered_with_the_nearest():
+    with pytest.raises(RecipeError, match=r"mix\.kind: .*found 'unoin'; did you mean 'union'\?"):
+        check(resolve("bert", sets=["mix.kind=unoin"]))
+    with pytest.raises(RecipeError, match="found 'zzz'$"):
+        check(resolve("bert", sets=["mix.kind=zzz"]))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from modeledge import cli
 from modeledge.run.fill import fill
 from modeledge.run.infill import infill
 from modeledge.run.pretrain import pretrain
@@ -16,18 +14,12 @@ TEXT = "The [MASK] sees the cat in the [MASK]."
 
 
 @pytest.fixture
-def predict(monkeypatch, capsys):
+def predict(command):
     """predict(folder, ...) -> (exit code, the JSON lines printed, what was complained about)."""
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["modeledge", "predict", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, [json.loads(line) for line in said.out.splitlines()], said.err
+        code, out, err = command("predict", *words)
+        return code, [json.loads(line) for line in out.splitlines()], err
 
     return call
 

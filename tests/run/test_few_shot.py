@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from modeledge import cli
 from modeledge.core import keyed
 from modeledge.run.few_shot import few_shot
 from modeledge.run.in_context import choose
@@ -40,19 +38,12 @@ def folder(corpus, tmp_path_factory):
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys, folder):
+def evaluate(command, folder):
     """evaluate(file, ...) -> (exit code, figures, what was complained about)."""
 
     def call(file, *words, model="run"):
-        line = ["modeledge", "evaluate", folder / model, "--data", folder / file, *words, "--json"]
-        monkeypatch.setattr(sys, "argv", [str(w) for w in line])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if code == 0 else {}, said.err
+        code, out, err = command("evaluate", folder / model, "--data", folder / file, *words, "--json")
+        return code, json.loads(out) if code == 0 else {}, err
 
     return call
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from modeledge import cli
 from modeledge.core import InputError
 from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.keep import load_model
@@ -70,33 +68,16 @@ def home(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """run("finetune", ...) -> (exit code, what was printed, what was complained about)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["modeledge", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
-def test_both_systems_are_taught_saved_judged_and_asked_from_the_command_line(home, run, tmp_path):
+def test_both_systems_are_taught_saved_judged_and_asked_from_the_command_line(home, command, tmp_path):
     data, few = home / "x.train.jsonl", ["--labels", 12, "--batch", 4, "--epochs", 1, "--length", 48, "-q", "--json"]
-    code, said, complaint = run(
+    code, said, complaint = command(
         "finetune", home / "bert", "--task", "hops", "--data", data, "--out", tmp_path / "o", *few
     )
     assert code == 0, complaint
     told = json.loads(said)
-    code, said, _ = run("evaluate", tmp_path / "o", "--data", home / "x.valid.jsonl", "--json")
+    code, said, _ = command("evaluate", tmp_path / "o", "--data", home / "x.valid.jsonl", "--json")
     assert code == 0 and json.loads(said) == pytest.approx(told["seeds"]["0"])
-    code, said, _ = run("predict", tmp_path / "o", "--data", home / "x.valid.jsonl")
+    code, said, _ = command("predict", tmp_path / "o", "--data", home / "x.valid.jsonl")
     answers = [json.loads(line) for line in said.splitlines()]
     assert code == 0 and len(answers) == 60 and all({"answer", "graph"} == set(a) for a in answers)
     model = load_model(tmp_path / "o").model

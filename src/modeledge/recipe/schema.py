@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -199,6 +201,12 @@ def _fields(error: dict[str, Any]) -> list[str]:
     return [f for f in getattr(model, "model_fields", {}) if f != "kind" or error["part"]]
 
 
+def close_choice(error: Mapping[str, Any]) -> str:
+    """ "; did you mean ...?" for a word that is none of the choices, if one of them is near."""
+    close = nearest(str(error["input"]), re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", ""))))
+    return f"; did you mean {close!r}?" if close else ""
+
+
 def _line(tree: Tree, error: dict[str, Any]) -> str:
     path = error["loc"]
     place = tree.place(path)
@@ -212,5 +220,7 @@ def _line(tree: Tree, error: dict[str, Any]) -> str:
         return f"{where}: {error['msg'].split(': ', 1)[-1]}"
     if error["type"] == "missing":
         return f"{where}: this key is needed and missing"
+    if error["type"] == "literal_error":
+        return f"{where}: {error['msg']}; found {error['input']!r}{close_choice(error)}"
     found = "" if error["type"] in ("value_error", "part_kind") else f"; found {error.get('input')!r}"
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{found}"

@@ -16,6 +16,7 @@ from modeledge.analysis.intervals import Interval, interval
 from modeledge.core import Config, RecipeError, unknown
 from modeledge.recipe.read import read_file, show_path
 from modeledge.recipe.resolve import Tree
+from modeledge.recipe.schema import close_choice
 from modeledge.run.budget import parse_budget
 from modeledge.run.made import Rows
 from modeledge.run.measures import Measure, known_tuning
@@ -199,6 +200,8 @@ def read_claim(path: str | Path) -> Claim:
         lines = []
         for e in error.errors():
             place = tuple(p for p in e["loc"] if (p,) in places or any(p in known for known in places))
-            found = "" if e["type"] == "value_error" else f"; found {e.get('input')!r}"
-            lines.append(f"{tree.place(place) or path}: {show_path(place)}: {e['msg']}{found}")
+            close = close_choice(dict(e)) if e["type"] == "literal_error" else ""
+            found = "" if e["type"] in ("value_error", "missing") else f"; found {e.get('input')!r}{close}"
+            msg = f"{e['loc'][-1]} is needed and missing" if e["type"] == "missing" else e["msg"]
+            lines.append(f"{tree.place(place) or path}: {show_path(place)}: {msg}{found}")
         raise RecipeError("\n".join(dict.fromkeys(lines))) from None
