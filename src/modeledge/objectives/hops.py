@@ -58,6 +58,7 @@ class Hops(Task):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.register_buffer("warm", torch.zeros((), dtype=torch.bool))
         self.waiting: list[Tensor] = []
+        self.free = False  # `warm` once it was seen: the device is not asked again
 
     def outputs(self) -> int:
         return 4
@@ -80,7 +81,10 @@ class Hops(Task):
 
     def waits(self) -> bool:
         """Whether System 1 stands still."""
-        return self.training and self.config.below is not None and not bool(self.warm)
+        if not self.training or self.config.below is None:
+            return False
+        self.free = self.free or bool(self.warm)
+        return not self.free
 
     def names(self) -> list[str]:
         """There are no classes."""
