@@ -111,6 +111,15 @@ def test_packed_ids_give_the_same_documents(tmp_path, header):
     assert texts(path, TEXT._replace(packed=LETTERS._replace(vocab=1 << 17))) == DOCUMENTS
 
 
+def test_packed_ids_without_an_end_are_cut_so_that_memory_stays_flat(tmp_path):
+    ids = np.random.default_rng(0).integers(97, 123, 3_000_000).astype("<u2")
+    path, tally = tmp_path / "a.bin", Counter()
+    path.write_bytes(ids.tobytes())
+    found = [r.value["text"] for r in read(path, TEXT._replace(packed=LETTERS), tally)]
+    assert "".join(found) == LETTERS.decode(ids) and tally["documents_cut"] == 2
+    assert max(map(len, found)) < 1_200_000
+
+
 def test_what_is_wrong_with_packed_ids_is_told(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(np.array([5, 6, 900], "<u2").tobytes())

@@ -16,12 +16,14 @@ from modeledge.core import DataError
 from modeledge.data.readers._bytes import blocks
 from modeledge.data.readers._record import Bad, Record, Wanted, require_columns
 
+_MOST = 1 << 20
+"""Ids of a document beyond which it is cut into several."""
 _HEADER = 1024
 _MAGIC = np.array([20240520, 1], "<i4").tobytes()
 
 
 def read_ids(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record | Bad]:
-    """The documents of a packed bin, numbered from 1; empty ones are passed over.
+    """The documents of a packed bin, numbered from 1; empty ones are passed over, long ones cut.
 
     Raises DataError naming the file: no tokenizer to read it with, an id it does not have, a length that does not
     fit."""
@@ -41,6 +43,11 @@ def read_ids(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record
                 yield Record({column: packed.decode(np.concatenate(held))}, str(file), number)
             held = []
         held.append(rest)
+        if sum(map(len, held)) > _MOST:
+            number += 1
+            tally["documents_cut"] += 1
+            yield Record({column: packed.decode(np.concatenate(held))}, str(file), number)
+            held = []
     if sum(map(len, held)):
         yield Record({column: packed.decode(np.concatenate(held))}, str(file), number + 1)
 
