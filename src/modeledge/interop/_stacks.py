@@ -62,7 +62,22 @@ def layer(stack: str) -> dict[str, str]:
     return names
 
 
-class Stacks(Port):
+class TwoStacks(Port):
+    """What any encoder-decoder is compared on, and how both sides run it."""
+
+    def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
+        return super().batch(backbone, facts).but(decoder_ids=torch.randint(0, facts["vocab"], (2, 7)))
+
+    def ours(self, backbone: nn.Module, heads: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
+        states = backbone(batch, self.seen(batch)).states
+        return {"logits": next(iter(heads.values())).head(states)} if heads else {"states": states}
+
+    def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
+        out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), decoder_input_ids=batch.decoder_ids)
+        return {"logits": out.logits} if parts else {"states": out.last_hidden_state}
+
+
+class Stacks(TwoStacks):
     """start: the special token a decoder begins with; once: names of a stack that stand once, beside its layers."""
 
     keys, same = KEYS, SAME
@@ -126,17 +141,6 @@ class Stacks(Port):
         if self.heads(parts) and LOGITS not in out:
             out[LOGITS] = ours[WORD].new_zeros(1, len(ours[WORD]))
         return out
-
-    def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
-        return super().batch(backbone, facts).but(decoder_ids=torch.randint(0, facts["vocab"], (2, 7)))
-
-    def ours(self, backbone: nn.Module, heads: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
-        states = backbone(batch, self.seen(batch)).states
-        return {"logits": next(iter(heads.values())).head(states)} if heads else {"states": states}
-
-    def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
-        out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), decoder_input_ids=batch.decoder_ids)
-        return {"logits": out.logits} if parts else {"states": out.last_hidden_state}
 
 
 class Waves(Stacks):

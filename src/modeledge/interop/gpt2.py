@@ -7,15 +7,13 @@ from typing import Any
 
 from modeledge.core import Batch
 from modeledge.interop._encoder import both
-from modeledge.interop._names import stacked, turned
+from modeledge.interop._gpt import BLOCK
 from modeledge.interop._port import Port
 from modeledge.interop._settings import Key, activation
 from modeledge.visibility import Seen, see
 from modeledge.visibility import both as and_
 from modeledge.visibility.causal import causal
 from modeledge.visibility.valid import valid
-
-AT, OURS = "transformer.h.{i}.", "backbone.blocks.{i}."
 
 
 class GPT2(Port):
@@ -47,18 +45,7 @@ class GPT2(Port):
     body = {
         "transformer.wte.weight": "backbone.embedding.word.weight",
         "transformer.wpe.weight": "backbone.positions.table.weight",
-        **both(AT + "ln_1", OURS + "join_attention.norm"),
-        **both(AT + "ln_2", OURS + "join_ffn.norm"),
-        **{
-            AT + f"attn.c_attn.{x}": stacked(*(OURS + f"attention.to_{y}.{x}" for y in "qkv"))
-            for x in ("weight", "bias")
-        },
-        AT + "attn.c_proj.weight": turned(OURS + "attention.to_out.weight"),
-        AT + "attn.c_proj.bias": OURS + "attention.to_out.bias",
-        AT + "mlp.c_fc.weight": turned(OURS + "ffn.up.weight"),
-        AT + "mlp.c_fc.bias": OURS + "ffn.up.bias",
-        AT + "mlp.c_proj.weight": turned(OURS + "ffn.down.weight"),
-        AT + "mlp.c_proj.bias": OURS + "ffn.down.bias",
+        **BLOCK,
         **both("transformer.ln_f", "backbone.norm"),
     }
     parts = {"clm": {}}

@@ -10,16 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from modeledge.core import Batch
-from modeledge.interop._encoder import both
-from modeledge.interop._names import stacked, turned
+from modeledge.interop._encoder import SAME, both
+from modeledge.interop._gpt import BLOCK
 from modeledge.interop._port import Port
 from modeledge.interop._settings import Key
 from modeledge.visibility import Seen, see
 from modeledge.visibility import both as and_
 from modeledge.visibility.causal import causal
 from modeledge.visibility.valid import valid
-
-AT, OURS = "transformer.h.{i}.", "backbone.blocks.{i}."
 
 
 class OpenAIGPT(Port):
@@ -36,32 +34,12 @@ class OpenAIGPT(Port):
         Key("layer_norm_epsilon", "norm.eps", 1e-5),
         Key("initializer_range", "init.std", 0.02),
     )
-    same = {
-        "kind": "transformer",
-        "embedding.kind": "tokens",
-        "positions.kind": "learned",
-        "norm.kind": "layer",
-        "join.kind": "post",
-        "attention.kind": "softmax",
-        "ffn.kind": "mlp",
-        "init.kind": "normal",
-    }
+    same = {key: value for key, value in SAME.items() if key != "embedding.norm.kind"}
     prefix = "transformer."
     body = {
         "transformer.tokens_embed.weight": "backbone.embedding.word.weight",
         "transformer.positions_embed.weight": "backbone.positions.table.weight",
-        **both(AT + "ln_1", OURS + "join_attention.norm"),
-        **both(AT + "ln_2", OURS + "join_ffn.norm"),
-        **{
-            AT + f"attn.c_attn.{x}": stacked(*(OURS + f"attention.to_{y}.{x}" for y in "qkv"))
-            for x in ("weight", "bias")
-        },
-        AT + "attn.c_proj.weight": turned(OURS + "attention.to_out.weight"),
-        AT + "attn.c_proj.bias": OURS + "attention.to_out.bias",
-        AT + "mlp.c_fc.weight": turned(OURS + "ffn.up.weight"),
-        AT + "mlp.c_fc.bias": OURS + "ffn.up.bias",
-        AT + "mlp.c_proj.weight": turned(OURS + "ffn.down.weight"),
-        AT + "mlp.c_proj.bias": OURS + "ffn.down.bias",
+        **BLOCK,
     }
     parts = {"clm": {}, "choice": both("multiple_choice_head.summary", "objectives.choice.head.out")}
     twins = {"lm_head.weight": "transformer.tokens_embed.weight"}

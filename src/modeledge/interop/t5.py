@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from modeledge.core import Batch, InputError
+from modeledge.core import InputError
 from modeledge.interop._names import Move, expand
-from modeledge.interop._port import Port
 from modeledge.interop._settings import ACTIVATIONS, SYNONYMS, Key
+from modeledge.interop._stacks import TwoStacks
 
 SEQ2SEQ = ("denoise", "seq2seq")
 
@@ -42,7 +41,7 @@ LAST = {"encoder": 1, "decoder": 2}
 """The number of the feed-forward among the parts of a layer."""
 
 
-class T5(Port):
+class T5(TwoStacks):
     """Both stacks; the head is that of `denoise` or `seq2seq`."""
 
     keys = (
@@ -130,14 +129,3 @@ class T5(Port):
             kind = next(k for k in SEQ2SEQ if k in parts)
             out["lm_head.weight"] = Move((f"objectives.{kind}.head.decoder.weight",))
         return out
-
-    def batch(self, backbone: Mapping[str, Any], facts: Mapping[str, Any]) -> Batch:
-        return super().batch(backbone, facts).but(decoder_ids=torch.randint(0, facts["vocab"], (2, 7)))
-
-    def ours(self, backbone: nn.Module, heads: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
-        states = backbone(batch, self.seen(batch)).states
-        return {"logits": next(iter(heads.values())).head(states)} if heads else {"states": states}
-
-    def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
-        out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), decoder_input_ids=batch.decoder_ids)
-        return {"logits": out.logits} if parts else {"states": out.last_hidden_state}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from modeledge.core import Batch
-from modeledge.interop._encoder import both
+from modeledge.interop._encoder import SAME, both
 from modeledge.interop._names import Move
 from modeledge.interop._port import Port
 from modeledge.interop._settings import Key, place
@@ -35,17 +35,7 @@ class XLM(Port):
         Key("layer_norm_eps", ("norm.eps", "embedding.norm.eps"), 1e-12),
         Key("init_std", "init.std", 0.02),
     )
-    same = {
-        "kind": "transformer",
-        "embedding.kind": "tokens",
-        "embedding.norm.kind": "layer",
-        "positions.kind": "learned",
-        "norm.kind": "layer",
-        "join.kind": "post",
-        "attention.kind": "softmax",
-        "ffn.kind": "mlp",
-        "init.kind": "normal",
-    }
+    same = SAME
     prefix = AT
     body = {
         AT + "embeddings.weight": "backbone.embedding.word.weight",
