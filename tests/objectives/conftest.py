@@ -178,3 +178,10 @@ def facts_text() -> Any:
         return [s.split() for s in out]
 
     return make
+
+
+@pytest.fixture
+def shelf(library):
+    """Twenty passages of 2 to 8 tokens."""
+    rng = np.random.default_rng(0)
+    return library.Shelf([rng.integers(5, 60, n).tolist() for n in rng.integers(2, 9, 20)])

@@ -43,12 +43,6 @@ def make(library):
     return made
 
 
-@pytest.fixture
-def shelf(library):
-    rng = np.random.default_rng(0)
-    return library.Shelf([rng.integers(5, 60, n).tolist() for n in rng.integers(2, 9, 20)])
-
-
 def asked(library, objective, b=4, longest=6):
     """Inputs and texts of different lengths, as the model gets them."""
     rng = np.random.default_rng(1)

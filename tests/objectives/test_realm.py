@@ -34,12 +34,6 @@ def make(library):
 
 
 @pytest.fixture
-def shelf(library):
-    rng = np.random.default_rng(0)
-    return library.Shelf([rng.integers(5, 60, n).tolist() for n in rng.integers(2, 9, 20)])
-
-
-@pytest.fixture
 def asked(library):
     """asked(objective) -> rows with hidden tokens."""
 

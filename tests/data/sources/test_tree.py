@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeledge.core import Batch, DataError, Facts, find, keyed
+from modeledge.core import Batch, DataError, Facts, build, find, keyed
 from modeledge.data.tables import Table
 from modeledge.objectives import own_document
 from modeledge.visibility import see
@@ -73,20 +73,17 @@ def test_a_branch_follows_its_subject_and_the_sentence_keeps_its_places(rows, to
         )
 
 
-def test_rows_without_facts_are_read_as_if_there_were_no_graph(rows, tokenizer):
-    from modeledge.core import build
-
+def encoder(tokenizer):
+    """A small encoder with fresh weights."""
     torch.manual_seed(0)
-    config = find("backbones", "transformer").Config.model_validate(
-        {
-            "kind": "transformer",
-            "width": 16,
-            "layers": 2,
-            "heads": 2,
-            "embedding": {"kind": "tokens", "types": {"segments": 2}},
-        }
-    )
-    model = build("backbones", config, Facts(vocab=tokenizer.vocab)).eval()
+    keys = {"kind": "transformer", "width": 16, "layers": 2, "heads": 2}
+    keys |= {"embedding": {"kind": "tokens", "types": {"segments": 2}}}
+    config = find("backbones", "transformer").Config.model_validate(keys)
+    return build("backbones", config, Facts(vocab=tokenizer.vocab)).eval()
+
+
+def test_rows_without_facts_are_read_as_if_there_were_no_graph(rows, tokenizer):
+    model = encoder(tokenizer)
 
     def states(batch):
         batch = batch.tensors()
@@ -128,19 +125,7 @@ def test_states_are_those_of_hugging_face_s_bert_given_the_places_and_a_mask_mad
 
 
 def test_a_branch_reaches_other_words_only_through_its_subject_and_one_layer_later(rows, tokenizer):
-    from modeledge.core import build
-
-    torch.manual_seed(0)
-    config = find("backbones", "transformer").Config.model_validate(
-        {
-            "kind": "transformer",
-            "width": 16,
-            "layers": 2,
-            "heads": 2,
-            "embedding": {"kind": "tokens", "types": {"segments": 2}},
-        }
-    )
-    model = build("backbones", config, Facts(vocab=tokenizer.vocab)).eval()
+    model = encoder(tokenizer)
     batch = Batch({k: v[:1] for k, v in rows().items()}).tensors()
     changed = batch.but(ids=torch.where(batch.branch == 1, tokenizer.words[0], batch.ids))
     seen = see(own_document(batch, full), *batch.ids.shape, device="cpu")
