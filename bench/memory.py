@@ -21,23 +21,16 @@ from _ratio import interleave, machine
 from torch import Tensor, nn
 
 from modeledge.engine.device import compute_in
+from modeledge.engine.memory import Held
 
 CPU = torch.device("cpu")
 
 
 def saved_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
     """Bytes that the graph of this forward pass holds, parameters aside."""
-    own, held = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
-
-    def pack(x: Tensor) -> Tensor:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in own:
-            held[storage.data_ptr()] = storage.nbytes()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+    with Held(model) as held:
         loss = forward()  # noqa: F841  the graph must live while it is counted
-    return sum(held.values())
+    return held.bytes
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from modeledge.backbones import transformer
 from modeledge.core import Batch, Facts, InputError, build, find
-from modeledge.engine.recompute import recompute_blocks
+from modeledge.engine.memory import Held
+from modeledge.engine.recompute import recompute
 from modeledge.visibility import both, see
 from modeledge.visibility.causal import anticausal, causal
 from modeledge.visibility.document import document
@@ -171,18 +172,56 @@ def test_groups_of_layers_share_among_themselves():
     assert parts[0] == parts[1] != parts[2] == parts[3] != parts[4] == parts[5]
 
 
-def test_recomputing_blocks_gives_the_same_gradients():
-    model, batch = make(dropout=0.2).train(), tokens()
+GATED = {"kind": "gated", "dropout": 0.2}
+DROPPED = {"kind": "softmax", "dropout": 0.2}
+
+
+@pytest.mark.parametrize(("what", "places", "saves"), [("full", 3, 4.0), ("selective", 6, 1.25)])
+@pytest.mark.parametrize(
+    "settings", [{}, {"join": "pre", "ffn": GATED, "attention": DROPPED}, {"attention": {"kind": "functional"}}]
+)
+def test_recomputing_gives_the_same_gradients_and_holds_less(what, places, saves, settings):
+    model, batch = make(dropout=0.2, **settings).train(), tokens(b=4, t=24)
 
     def gradient():
         torch.manual_seed(3)
         model.zero_grad()
-        run(model, batch, causal).states.sum().backward()
-        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        with Held(model) as held:
+            loss = run(model, batch, causal).states.sum()
+        loss.backward()
+        return held.bytes, [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
-    plain = gradient()
-    assert recompute_blocks(model) == 3
-    assert all(torch.equal(a, b) for a, b in zip(plain, gradient(), strict=True))
+    before, plain = gradient()
+    assert recompute(model, what) == places
+    after, again = gradient()
+    assert len(plain) > 30 and all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+    assert before / after > saves
+
+
+def test_a_layer_that_is_recomputed_holds_its_input_alone():
+    """2sbh bytes in 16 bits for a layer (Korthikanti et al. §4.2); 8sbh in these 64."""
+    rows, length = 4, 24
+
+    def held(layers):
+        model = make(layers=layers).train()
+        recompute(model, "full")
+        with Held(model) as found:
+            run(model, tokens(b=rows, t=length), causal)
+        return found.bytes
+
+    assert held(5) - held(2) == 3 * 8 * rows * length * TINY["width"]
+
+
+@pytest.mark.parametrize("what", ["full", "selective"])
+def test_recomputing_compiles_without_a_break(what):
+    torch._dynamo.reset()
+    model, batch = make(layers=2).train(), tokens()
+    plain = run(model, batch, causal).states
+    recompute(model, what)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    states = run(compiled, batch, causal).states
+    states.sum().backward()
+    torch.testing.assert_close(states, plain)
 
 
 @pytest.mark.parametrize(("positions", "join"), [("learned", "post"), ("bucketed", "pre"), ("rotary", "pre")])

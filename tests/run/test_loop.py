@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 
@@ -30,6 +31,7 @@ SETTINGS = {
     "adafactor": ["optim={kind: adafactor, lr: 1e-2}"],
     "layers that join": ["unfreeze.joins=3", "optim.layer_decay=0.5", "backbone.dropout=0.1"],
     "bf16": ["loop.precision=bf16"],
+    "recomputing": ["loop.recompute=selective", "backbone.dropout=0.1", "backbone.attention.dropout=0.1"],
 }
 
 
@@ -223,3 +225,29 @@ def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp
 def test_fp16_overflow_halves_the_scale_and_leaves_the_weights(train):
     outcome = train(steps=3, sets=["loop.precision=fp16"])
     assert outcome.done.result.position.step == 3
+
+
+@pytest.mark.parametrize(("what", "again"), [("none", 0), ("full", 1)])
+def test_the_first_step_is_counted_as_by_hand_and_records_tell_share_and_memory(
+    train, monkeypatch, tmp_path, what, again
+):
+    counted = []
+
+    def keep(self, gauge, step, plain=loop.Trainer.weigh):
+        plain(self, gauge, step)
+        places = step.works[0].micros[0].targets.size
+        counted.append((self.flop_per_token, step.tokens, places, self.model.backbone.embed.weight.shape[0]))
+
+    monkeypatch.setattr(loop.Trainer, "weigh", keep)
+    train(steps=2, sets=[f"loop.recompute={what}", "backbone.attention.dropout=0.0"])
+    ((flop, real, places, vocab),) = counted
+    products = 8 * 32 * 2 * (4 * 32 * 32 + 2 * 32 * 64)  # 8 rows of 32 tokens, four and two matrices
+    attention = 8 * 32 * 2 * 2 * 32 * 32  # scores and reading
+    head, pool = places * 2 * (32 * 32 + 32 * vocab), 8 * 2 * 32 * 32
+    assert flop * real == (3 + again) * (products + attention) + 3 * head + pool
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    steps = [r for r in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) if "loss" in r]
+    for r in steps:
+        assert r["share"] == pytest.approx(r["tokens_per_second"] * flop / environment["product_flops"], abs=1e-4)
+        assert 5e7 < r["memory"] < 1e11
+    assert len(steps) == 2

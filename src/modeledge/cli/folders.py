@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modeledge.cli._app import Json, Out, app, show
+from modeledge.cli._app import Data, Device, Json, Out, Sets, Size, app, show
 
 
 @app.command()
@@ -47,8 +47,21 @@ def report(run: Path, as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """What this machine can do, each line passed or failed with its remedy."""
+def doctor(
+    recipe: Annotated[str | None, typer.Argument(help="Also: how many rows of this recipe fit into memory.")] = None,
+    data: Data = [],  # noqa: B006
+    size: Size = None,
+    sets: Sets = [],  # noqa: B006
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """What this machine can do, each line passed or failed with its remedy; or how many rows of a recipe fit."""
+    if recipe is not None:
+        from modeledge.run.room import measure_room
+
+        room = measure_room(recipe, data=data, size=size, sets=sets, device=device, quiet=as_json)
+        show(room.as_dict(), as_json=as_json, text=str(room))
+        return
     from modeledge.run.doctor import examine
 
     found = examine()

@@ -60,6 +60,15 @@ def choose_precision(wanted: str, device: torch.device, *, width: int) -> tuple[
     return ("bf16" if gain >= 1.2 else "fp32"), gain
 
 
+def product_rate(precision: str, device: torch.device, *, width: int) -> float:
+    """Operations a second (multiply-add = 2) of matrix products of a model's width here, to hold a step against."""
+    rows = 1024 if device.type == "cpu" else 16384
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    a, b = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, width), (width, 4 * width)))
+    with torch.no_grad():
+        return 2 * rows * width * 4 * width / _seconds(lambda: a @ b, device)
+
+
 def compute_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """The context of a forward pass: matrix products in the precision, sums and losses in fp32."""
     if precision == "fp32":

@@ -61,7 +61,8 @@ class Loop(Config):
 
     batch: rows in a global batch; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the
     largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays; frozen: parts of
-    the model whose weights stay as they are, by the beginnings of their names (backbone.encoder)."""
+    the model whose weights stay as they are, by the beginnings of their names (backbone.encoder); recompute:
+    compute again in the backward, to save memory, what is large and cheap (selective), or all of a layer (full)."""
 
     steps: Positive = 1000
     batch: Positive = 64
@@ -71,7 +72,7 @@ class Loop(Config):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     frozen: tuple[str, ...] = ()
     compile: bool = False
-    recompute: Literal["none", "full"] = "none"
+    recompute: Literal["none", "selective", "full"] = "none"
     workers: Count = 0
     evaluate: Evaluate = Evaluate()
     save: Save = Save()

@@ -168,13 +168,12 @@ def _processor() -> Line:
 
 
 def _memory() -> Line:
+    import torch
+
+    from modeledge.engine.memory import free_bytes
+
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = total
-    info = Path("/proc/meminfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
+    free = free_bytes(torch.device("cpu"))
     text = f"{free / GIB:.1f} GiB free of {total / GIB:.1f}"
     if free < 2 * GIB:
         return Line("memory", "fail", text, "close other programs; the small recipes need about 2 GiB")

@@ -5,6 +5,7 @@ from a checkpoint repeats what an uninterrupted run would have done, to the last
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import time
@@ -17,17 +18,21 @@ from torch import Tensor, nn
 
 from modeledge.core import RunError, find, seed_of
 from modeledge.engine.device import compute_in, scaler, set_seed
+from modeledge.engine.memory import peak_bytes
 from modeledge.engine.processes import ALONE, Ranks, sum_gradients
 from modeledge.optim import exchange, tell
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
+from modeledge.run.cost import Gauge
 from modeledge.run.evaluate import evaluate
-from modeledge.run.feed import Feed, Step
+from modeledge.run.feed import Feed, Step, tokens
 from modeledge.run.folder import RunFolder
 from modeledge.run.model import Model
 from modeledge.run.progress import Progress
 from modeledge.run.signals import Stop
 from modeledge.run.thaw import freeze_below, live_groups
+
+UNWATCHED = contextlib.nullcontext(contextlib.nullcontext())
 
 
 @dataclass
@@ -64,7 +69,10 @@ class Result:
 
 
 class Trainer:
-    """Everything one stage of a run needs, and its loop."""
+    """Everything one stage of a run needs, and its loop.
+
+    rate: operations a second that this device can do; if given, the first step is counted, to say what share of it the
+    run reaches."""
 
     def __init__(
         self,
@@ -79,6 +87,7 @@ class Trainer:
         folder: RunFolder | None = None,
         progress: Progress,
         identity: dict[str, Any] | None = None,
+        rate: float = 0.0,
     ):
         self.recipe, self.model, self.feed, self.valid = recipe, model.to(device), feed, valid
         self.device, self.precision, self.ranks = device, precision, ranks
@@ -95,6 +104,8 @@ class Trainer:
         self.total = recipe.loop.steps
         self.net: Callable[..., Any] = torch.compile(model) if recipe.loop.compile else model  # type: ignore[assignment]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.rate, self.gauge = rate, None if recipe.loop.compile or not rate else Gauge(model)
+        self.flop_per_token = 0.0
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
@@ -131,10 +142,11 @@ class Trainer:
         """Accumulate the gradient of the step's loss; the summed losses over all ranks, by name."""
         totals: dict[str, Tensor] = {}
         for names, micro in [(work.names, micro) for work in step.works for micro in work.micros]:
-            with compute_in(self.precision, self.device):
-                sums = self.net(names, micro.tensors(self.device))
-                loss = self.combine(names, sums, step)
-            self.scaler.scale(loss).backward()
+            with self.gauge.watch(tokens(micro)) if self.gauge else UNWATCHED as held:
+                with held, compute_in(self.precision, self.device):
+                    sums = self.net(names, micro.tensors(self.device))
+                    loss = self.combine(names, sums, step)
+                self.scaler.scale(loss).backward()
             for name, value in sums.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
         sum_gradients(self.parameters, self.ranks)
@@ -186,6 +198,8 @@ class Trainer:
         gc.freeze()
         for step in self.feed.steps(position.step, self.total, workers=loop.workers):
             means, norm, good = self.take(step)
+            if self.gauge is not None:
+                self.weigh(self.gauge, step)
             now = time.perf_counter()
             since += step.tokens
             position.step, position.tokens = step.number + 1, position.tokens + step.tokens
@@ -214,6 +228,14 @@ class Trainer:
             exchange(self.optimizer)  # what is kept is what was judged
         return Result(position, means, valid, why, stop.exit_code)
 
+    def weigh(self, gauge: Gauge, step: Step) -> None:
+        """Say what the first step cost, and count no more."""
+        self.flop_per_token = gauge.flop * self.ranks.size / max(step.tokens, 1)
+        self.progress.say(
+            f"  a token costs {gauge.held / 1e3:,.1f} kB of activations and {self.flop_per_token / 1e6:,.2f} MFLOP"
+        )
+        self.gauge = None
+
     def _due(self, every: int) -> bool:
         return every > 0 and self.position.step % every == 0
 
@@ -221,12 +243,13 @@ class Trainer:
         """One line of metrics, and the progress bar."""
         lr = self.optimizer.param_groups[0]["lr"]
         p = self.position
-        self.progress.update(p.step, {**means, "lr": lr}, tokens_per_second=rate)
+        share = rate * self.flop_per_token / self.ranks.size / self.rate if self.rate else 0.0
+        self.progress.update(p.step, {**means, "lr": lr}, tokens_per_second=rate, share=share)
         if self.folder and self.ranks.first:
-            record = {"step": p.overall, "stage": p.stage, "loss": means, "lr": lr, "norm": norm}
-            self.folder.log(
-                {**record, "tokens": p.tokens, "tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
-            )
+            record = {"step": p.overall, "stage": p.stage, "loss": means, "lr": lr, "norm": norm, "tokens": p.tokens}
+            speed = {"tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
+            speed |= {"share": round(share, 4)} if share else {}
+            self.folder.log({**record, **speed, "memory": peak_bytes(self.device)})
 
     def judge(self, stop: Stop) -> tuple[dict[str, float], bool]:
         """Evaluate on held-out rows: (figures, whether patience ran out). Keeps track of the best step."""

@@ -14,8 +14,8 @@ class Progress(Protocol):
         """A run of `total` steps begins after `done` of them."""
         ...
 
-    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float) -> None:
-        """After a logged step."""
+    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float, share: float = 0.0) -> None:
+        """After a logged step. share: of what this device can compute; 0: not known."""
         ...
 
     def say(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Silent:
 
     def start(self, total: int, *, done: int) -> None: ...
 
-    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float) -> None: ...
+    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float, share: float = 0.0) -> None: ...
 
     def say(self, text: str) -> None: ...
 
@@ -49,15 +49,14 @@ class Lines:
         self.total, self.done = total, done
         self.begun = self.last = time.monotonic()
 
-    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float) -> None:
+    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float, share: float = 0.0) -> None:
         now = time.monotonic()
         if now - self.last >= self.every or step >= self.total:
             self.last = now
             each = (now - self.begun) / max(1, step - self.done)
             left = each * (self.total - step)
-            self.say(
-                f"step {step}/{self.total}  {_figures(shown)}  {tokens_per_second:,.0f} tokens/s  {_clock(left)} left"
-            )
+            figures = f"{_figures(shown)}  {_speed(tokens_per_second, share)}"
+            self.say(f"step {step}/{self.total}  {figures}  {_clock(left)} left")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -85,8 +84,9 @@ class Bar:
         self.bar.start()
         self.task = self.bar.add_task("training", total=total, completed=done, figures="")
 
-    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float) -> None:
-        self.bar.update(self.task, completed=step, figures=f"{_figures(shown)}  {tokens_per_second:,.0f} tok/s")
+    def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float, share: float = 0.0) -> None:
+        figures = f"{_figures(shown)}  {_speed(tokens_per_second, share)}"
+        self.bar.update(self.task, completed=step, figures=figures)
 
     def say(self, text: str) -> None:
         self.bar.console.print(text, markup=False, highlight=False)
@@ -104,6 +104,11 @@ def make_progress(*, quiet: bool = False) -> Progress:
 
 def _figures(shown: dict[str, float]) -> str:
     return "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
+
+
+def _speed(tokens_per_second: float, share: float) -> str:
+    reached = f" ({share:.0%} of the bound)" if share >= 0.005 else ""
+    return f"{tokens_per_second:,.0f} tokens/s{reached}"
 
 
 def _clock(seconds: float) -> str:

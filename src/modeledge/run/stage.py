@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from modeledge.core import DataError, Facts, InputError, build
+from modeledge.core import DataError, Facts, InputError, RecipeError, build
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
-from modeledge.engine.device import choose_precision
+from modeledge.engine.device import choose_precision, product_rate
 from modeledge.engine.processes import Ranks
-from modeledge.engine.recompute import recompute_blocks
+from modeledge.engine.recompute import recompute
 from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
@@ -113,10 +113,14 @@ class Stage:
         config = next(iter(self.recipe.data.values()))
         return int(getattr(config, "length", 1) or 1)
 
+    def width(self) -> int:
+        """The model's width, as far as the recipe says it."""
+        return int(getattr(self.recipe.backbone, "width", None) or 512)
+
     def decide(self) -> dict[str, Any]:
         """What the recipe leaves to the machine, decided once and written down: precision, micro-batch, steps."""
         loop = self.recipe.loop
-        width = int(getattr(self.recipe.backbone, "width", None) or 512)
+        width = self.width()
         precision, gain = choose_precision(loop.precision, self.device, width=width)
         share = loop.batch // self.ranks.size
         micro = loop.micro or largest_divisor(share, max(1, ROWS_AT_ONCE // self.length()))
@@ -165,7 +169,13 @@ class Stage:
         }
 
     def trainer(
-        self, model: Model, feed: Feed, valid: Feed | None, known: dict[str, Any], folder: RunFolder | None
+        self,
+        model: Model,
+        feed: Feed,
+        valid: Feed | None,
+        known: dict[str, Any],
+        folder: RunFolder | None,
+        rate: float = 0.0,
     ) -> Trainer:
         loop = self.recipe.loop.model_copy(update={"steps": known["steps"]})
         recipe = self.recipe.model_copy(update={"loop": loop})
@@ -173,8 +183,12 @@ class Stage:
             "tokenizer": getattr(self.facts.tokenizer, "fingerprint", None),
             "data": data_identity(self.job.stores),
         }
-        if self.recipe.loop.recompute == "full":
-            recompute_blocks(model)
+        what = self.recipe.loop.recompute
+        if what != "none" and not recompute(model, what):
+            raise RecipeError(
+                f"loop.recompute: nothing in a {self.recipe.backbone.kind} can be computed again ({what})\n"
+                "  next: loop.recompute=none and a smaller loop.micro"
+            )
         return Trainer(
             recipe,
             model,
@@ -186,6 +200,7 @@ class Stage:
             ranks=self.ranks,
             progress=self.job.progress if folder is not None or self.job.out is None else Silent(),
             identity=identity,
+            rate=rate,
         )
 
     def train(
@@ -203,7 +218,8 @@ class Stage:
         if weights is not None and saved is None:
             self.take_over(model, weights)
         feed, valid = self.feeds(model, known)
-        trainer = self.trainer(model, feed, valid, known, folder)
+        rate = product_rate(known["precision"], self.device, width=self.width()) if folder is not None else 0.0
+        trainer = self.trainer(model, feed, valid, known, folder, rate)
         trainer.position.stage, trainer.position.before = self.number, before
         if folder is not None and saved is not None:
             check_identity(saved.state["identity"], trainer.identity, folder.path)
@@ -215,6 +231,7 @@ class Stage:
                 "threads": torch.get_num_threads(),
                 "processes": self.ranks.size,
                 "parameters": parameter_count(model),
+                "product_flops": round(rate),
             }
             folder.write_environment({**extra, "decided": known, "baselines": baselines})
         self.announce(model, known, baselines)

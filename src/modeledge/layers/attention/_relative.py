@@ -43,6 +43,8 @@ def shift(scores: Float[Tensor, "b h t p"], s: int) -> Float[Tensor, "b h t s"]:
 class RelativeAttention(nn.Module):
     """No biases in the projections; `u`, `v` and `w` are learned vectors a head (w and S only with `segments`)."""
 
+    light = ("read",)
+
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0, segments: bool = True):
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -78,14 +80,20 @@ class RelativeAttention(nn.Module):
 
         at: places of the queries in a segment of `length` tokens (default: all of them); other: the query's segment is
         not the key's (default: they all are the same)."""
-        q = self._split(self.to_q(x))
+        gathered, weights = self.read(self._split(self.to_q(x)), keys, mask, other, at, length)
+        return self.to_o(gathered.transpose(1, 2).flatten(2)), weights
+
+    def read(
+        self, q: Tensor, keys: Keys, mask: Tensor | None, other: Tensor | None, at: Tensor | None, length: int | None
+    ) -> tuple[Float[Tensor, "b h m dh"], Float[Tensor, "b h m s"]]:
+        """What every query gathers of the values, and the weights."""
         s, scale = keys.k.shape[2], q.shape[-1] ** -0.5
         by_distance = (q + self.distance_bias[:, None]) @ keys.r.transpose(-1, -2)
         if at is None:
             by_distance = shift(by_distance, s)
         else:
             assert length is not None
-            column = (length - at)[:, None, :, None] + torch.arange(s, device=x.device)
+            column = (length - at)[:, None, :, None] + torch.arange(s, device=q.device)
             by_distance = by_distance.gather(-1, column.expand(-1, self.heads, -1, -1))
         scores = (q + self.content_bias[:, None]) @ keys.k.transpose(-1, -2) + by_distance
         if other is not None:
@@ -98,5 +106,4 @@ class RelativeAttention(nn.Module):
         weights = scores.float().softmax(-1).to(scores.dtype)
         if mask is not None:
             weights = weights.masked_fill(~mask, 0.0)  # a row that sees nothing was uniform: nothing, not everything
-        gathered = F.dropout(weights, self.dropout, self.training) @ keys.v
-        return self.to_o(gathered.transpose(1, 2).flatten(2)), weights
+        return F.dropout(weights, self.dropout, self.training) @ keys.v, weights

@@ -35,19 +35,16 @@ class Functional(Softmax):
         self.distance = config.distance
         self.register_buffer("waves", waves(2 * config.distance + 1, sizes.head_width), persistent=False)
 
-    def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
+    def read(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Float[Tensor, "b h t dh"]:
         if isinstance(context, Across):
-            return super().forward(x, context)
-        q = context.turn(self.norm_q(self.split(self.to_q(x), context.packed)))
-        k, v = context.recall(x, self.project)
+            return super().read(q, k, v, context)
         table, far = self.waves.to(q.dtype), self.far(q.shape[2], k.shape[2])
         far = far.expand(*q.shape[:2], -1, -1)  # t s -> b h t s
         by_distance = (q * self.scale) @ table.T  # b h t dh -> b h t p
         weights = weigh(q, k, context, scale=self.scale, extra=by_distance.gather(-1, far))
         weights = F.dropout(weights, self.dropout if self.training else 0.0)
         at_distance = torch.zeros_like(by_distance).scatter_add(-1, far, weights)
-        read = (weights @ v + at_distance @ table).transpose(1, 2).flatten(2)  # b h t dh -> b t d
-        return self.to_out(read if context.packed is None else context.packed.pack(read))
+        return weights @ v + at_distance @ table
 
     def far(self, t: int, s: int) -> Int[Tensor, "t s"]:
         """The row of the table for each query and key; the last of t queries stands at the last of s keys."""

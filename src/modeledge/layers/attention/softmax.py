@@ -30,6 +30,7 @@ class Softmax(Attention):
         dropout: float = Field(0.0, ge=0, lt=1)
 
     local = True
+    light = ("read",)
 
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)
@@ -49,9 +50,12 @@ class Softmax(Attention):
         q = context.turn(self.norm_q(self.split(self.to_q(x), context.packed)))
         k, v = context.recall(x, self.project)
         context = self.narrow(context, q.shape[2], k.shape[2], q.device)
-        read = attend(q, k, v, context, scale=self.scale, dropout=self.dropout if self.training else 0.0)
-        read = read.transpose(1, 2).flatten(2)  # b h t dh -> b t d
+        read = self.read(q, k, v, context).transpose(1, 2).flatten(2)  # b h t dh -> b t d
         return self.to_out(read if context.packed is None else context.packed.pack(read))
+
+    def read(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Float[Tensor, "b h t dh"]:
+        """What every query gathers of the values."""
+        return attend(q, k, v, context, scale=self.scale, dropout=self.dropout if self.training else 0.0)
 
     def narrow(self, context: Context, t: int, s: int, device: torch.device) -> Context:
         """What t queries see of s keys in this layer; the last query stands at the last key. Default: all they may."""

@@ -12,6 +12,8 @@ from modeledge.layers.ffn import FeedForwardConfig
 
 
 class Gated(nn.Module, Part):
+    light = ("rest",)
+
     class Config(FeedForwardConfig):
         """activation: of the gate."""
 
@@ -25,4 +27,8 @@ class Gated(nn.Module, Part):
         self.down = nn.Linear(width, sizes.width, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        return self.down(self.dropout(self.activate(self.gate(x)) * self.up(x)))
+        return self.rest(self.gate(x), self.up(x))
+
+    def rest(self, gate: Float[Tensor, "*b f"], hidden: Float[Tensor, "*b f"]) -> Float[Tensor, "*b d"]:
+        """What follows the first two products."""
+        return self.down(self.dropout(self.activate(gate) * hidden))

@@ -12,6 +12,8 @@ from modeledge.layers.ffn import FeedForwardConfig
 
 
 class MLP(nn.Module, Part):
+    light = ("rest",)
+
     class Config(FeedForwardConfig):
         pass
 
@@ -24,4 +26,8 @@ class MLP(nn.Module, Part):
         self.down = nn.Linear(width, sizes.width, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        return self.down(self.dropout(self.activate(self.up(x))))
+        return self.rest(self.up(x))
+
+    def rest(self, hidden: Float[Tensor, "*b f"]) -> Float[Tensor, "*b d"]:
+        """What follows the first product."""
+        return self.down(self.dropout(self.activate(hidden)))
