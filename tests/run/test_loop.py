@@ -1,12 +1,18 @@
 import json
 import os
+import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from modeledge.core import InputError, RecipeError, RunError
+from modeledge.core import DataError, InputError, RecipeError, RunError
+from modeledge.recipe.resolve import resolve
+from modeledge.recipe.schema import check
 from modeledge.run import checkpoint, loop
+from modeledge.run.folder import read_metrics
 from modeledge.run.pretrain import pretrain
 
 
@@ -148,7 +154,7 @@ def test_a_full_disk_during_a_periodic_save_is_survived_and_at_the_end_it_is_an_
     assert train(sets=["loop.save={every: 2, keep: 9}"], resume=True).done.result.position.step == 12
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, losses, monkeypatch, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, losses, monkeypatch, capsys, tmp_path):
     sets = ["loop.save.every=3"]
     train("whole", sets=sets)
     with monkeypatch.context() as patch:
@@ -159,6 +165,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, loss
     whole[-5] ^= 1
     file.write_bytes(bytes(whole))
     train("cut", sets=sets, resume=True)
+    said = capsys.readouterr().err
+    assert f"{file.parent} is passed over: optimizer.safetensors was changed after it was written" in said
     assert losses("cut") == losses("whole")
 
 
@@ -204,12 +212,15 @@ def test_resuming_where_there_is_nothing_and_a_missing_step_are_refused(train):
         train(steps=4, sets=["loop.save.every=2"], resume=True, step=3)
 
 
-def test_patience_stops_the_run_and_the_best_step_is_kept(train, tmp_path):
+def test_patience_stops_the_run_and_what_is_kept_is_the_best_step(train, tmp_path):
     sets = ["loop.evaluate={every: 2, batches: 2, patience: 2}", "loop.save={every: 2, keep: 1}", "optim.lr=0.5"]
     outcome = train(steps=60, sets=sets)
-    position = outcome.done.result.position
-    assert outcome.done.result.stopped == "patience" and position.step < 60
-    assert position.best_step in checkpoint.steps_in(tmp_path / "run" / "checkpoints")
+    position, valid = outcome.done.result.position, outcome.done.result.valid
+    assert outcome.done.result.stopped == "patience" and position.best_step < position.step < 60
+    best = checkpoint.load(checkpoint.path_of(tmp_path / "run" / "checkpoints", position.best_step))
+    kept = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert best.model.keys() == kept.keys() and all(torch.equal(best.model[n], t) for n, t in kept.items())
+    assert valid["mlm"] == pytest.approx(position.best, abs=1e-6)
 
 
 def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp_path, toy):
@@ -222,9 +233,104 @@ def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp
     assert all(torch.equal(first[n], t) for n, t in checkpoint.own_tensors(outcome.done.model).items())
 
 
-def test_fp16_overflow_halves_the_scale_and_leaves_the_weights(train):
-    outcome = train(steps=3, sets=["loop.precision=fp16"])
-    assert outcome.done.result.position.step == 3
+def test_fp16_overflow_halves_the_scale_and_leaves_the_weights(train, monkeypatch):
+    poison(monkeypatch, {1, 2}, float("inf"), where="gradient")
+    plain, seen = loop.Trainer.take, []
+
+    def take(self, step):
+        before, scale = [p.detach().clone() for p in self.parameters], self.scaler.get_scale()
+        out = plain(self, step)
+        same = all(torch.equal(a, b) for a, b in zip(before, self.parameters, strict=True))
+        seen.append((same, self.scaler.get_scale() / scale))
+        return out
+
+    monkeypatch.setattr(loop.Trainer, "take", take)
+    outcome = train(steps=4, sets=["loop.precision=fp16"])
+    assert seen == [(False, 1.0), (True, 0.5), (True, 0.5), (False, 1.0)]
+    assert outcome.done.result.position.skipped == 2
+
+
+def test_fp16_does_not_go_on_with_a_weight_that_is_not_finite(train, monkeypatch):
+    poison(monkeypatch, {2})
+    with pytest.raises(RunError, match="step 2: backbone"):
+        train(steps=4, sets=["loop.precision=fp16"])
+
+
+def test_a_run_that_dies_goes_on_from_the_checkpoint_of_some_minutes_ago(train, losses, monkeypatch, tmp_path):
+    assert check(resolve("bert")).loop.save.minutes > 0
+    monkeypatch.setattr(loop, "SAVING", 0.0)
+    train("whole", steps=9)
+    with monkeypatch.context() as patch:
+        poison(patch, {7})
+        with pytest.raises(RunError, match="last good checkpoint: step 7"):
+            train("died", steps=9, sets=["loop.save.minutes=1e-6"])
+    again = train("died", steps=9, sets=["loop.save.minutes=1e-6"], resume=True)
+    assert again.done.result.position.step == 9 and losses("died") == losses("whole")
+
+
+def test_figures_that_cannot_be_written_are_said_once_and_do_not_end_the_run(train, capsys, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").symlink_to("/dev/full")
+    assert train(steps=5).done.result.position.step == 5
+    said = capsys.readouterr().err
+    assert said.count("metrics.jsonl: No space left on device; training goes on") == 1
+
+
+@pytest.mark.parametrize(
+    ("lr", "expected"), [(0.0, r"mlm after 4\d% of the steps: nothing learnt"), (30.0, "diverged")]
+)
+def test_a_run_that_learns_nothing_or_diverges_says_so_before_its_end(train, capsys, lr, expected):
+    train(steps=60, sets=[f"optim.lr={lr}", "schedule=constant"])
+    said = capsys.readouterr().err
+    assert len(re.findall(expected, said)) == 1 and "next: " in said
+
+
+def test_seconds_leave_out_evaluation_wherever_it_falls(train, monkeypatch, tmp_path):
+    """On a clock by which a step takes a second and an evaluation a hundred."""
+    now = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], monotonic=lambda: now[0])
+
+    def take(self, step):
+        now[0] += 1
+        return {"mlm": 1.0}, 1.0, True
+
+    def judge(self, stop):
+        now[0] += 100
+        return {"mlm": 1.0}, False
+
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop.Trainer, "take", take)
+    monkeypatch.setattr(loop.Trainer, "judge", judge)
+    train(steps=2002, sets=["loop.evaluate={every: 401, batches: 1}", "loop.save.minutes=0"])
+    last = [r for r in read_metrics(tmp_path / "run") if "loss" in r][-1]
+    assert last["seconds"] == 2002
+    assert last["tokens_per_second"] == pytest.approx(last["tokens"] / 2002, rel=0.2)
+
+
+def test_the_remedy_for_too_few_rows_works_with_the_same_folder(train):
+    with pytest.raises(DataError, match="fewer than one batch"):
+        train(steps=2, sets=["loop.batch=100000"])
+    assert train(steps=2, sets=["loop.batch=4"]).done.result.position.step == 2
+
+
+def test_a_run_is_not_resumed_with_another_budget(train, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        train(budget="8steps")
+    with pytest.raises(RecipeError, match="begun with a budget of 8 steps, --budget now says 20 steps"):
+        train(budget="20steps", resume=True)
+    assert train(resume=True).done.result.position.step == 8
+
+
+def test_an_evaluation_that_a_signal_prevents_is_made_up_for(train, monkeypatch, tmp_path):
+    sets = ["loop.evaluate={every: 4, batches: 2}"]
+    train("whole", steps=9, sets=sets)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        train("cut", steps=9, sets=sets)
+    train("cut", steps=9, sets=sets, resume=True)
+    valid = {n: [(r["step"], r["valid"]) for r in read_metrics(tmp_path / n) if "valid" in r] for n in ("whole", "cut")}
+    assert valid["cut"] == valid["whole"] and [step for step, _ in valid["whole"]] == [4, 8, 9]
 
 
 @pytest.mark.parametrize(("what", "again"), [("none", 0), ("full", 1)])

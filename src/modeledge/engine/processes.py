@@ -37,7 +37,13 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """True on every rank if it is true on one."""
-        return bool(self.sum(torch.tensor(float(flag))) > 0) if self.size > 1 else flag
+        return self.each(flag)[0]
+
+    def each(self, *flags: bool) -> list[bool]:
+        """`any` for several flags in one message."""
+        if self.size == 1:
+            return list(flags)
+        return (self.sum(torch.tensor(flags, dtype=torch.float32)) > 0).tolist()
 
     def wait(self) -> None:
         """Until every rank is here."""
@@ -58,13 +64,17 @@ ALONE = Ranks()
 
 
 def join() -> Ranks:
-    """Take our place among torchrun's processes (gloo on CPU, nccl on GPU); alone without torchrun."""
+    """Take our place among torchrun's processes, alone without torchrun. Tensors of GPUs go through nccl, those of the
+    host, flags among them, through gloo; each process has the GPU of its local number."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local < torch.cuda.device_count():
+        torch.cuda.set_device(local)
+    return Ranks(dist.get_rank(), dist.get_world_size(), local)
 
 
 def leave() -> None:

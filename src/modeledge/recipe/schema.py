@@ -43,9 +43,11 @@ class Evaluate(Config):
 
 
 class Save(Config):
-    """Checkpoints: every so many steps (0: at the end and on signals only); keep the last `keep` and the best."""
+    """Checkpoints: at the end and on signals, every so many steps (0: not by steps), and when the last one is so many
+    minutes old (0: not by the clock); keep the last `keep` and the best."""
 
     every: Count = 0
+    minutes: Annotated[float, Field(ge=0)] = 5.0
     keep: Positive = 2
 
 

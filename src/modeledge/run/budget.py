@@ -21,6 +21,9 @@ class Budget:
     amount: float
     unit: Unit
 
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
     def steps(self, *, tokens: float, flop: float, seconds: float) -> int:
         """The steps it buys, given what one step takes of each; at least one."""
         each = {"steps": 1.0, "tokens": tokens, "flop": flop, "seconds": seconds}[self.unit]

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
-from modeledge.core import InputError
+from modeledge.core import InputError, RunError
 
+HALF_WRITTEN = 10.0
+"""Seconds after which a lock without a name in it is nobody's."""
 VERSIONS = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "modeledge")
 
 
@@ -25,7 +27,8 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self._metrics: TextIO | None = None
+        self._metrics: int | None = None
+        self._torn = False
         self.hears: list[Callable[[dict[str, Any]], None]] = []
         """Trackers: called with every record that is logged."""
         self._lock = path / ".lock"
@@ -34,13 +37,14 @@ class RunFolder:
         """Take the folder. Raises InputError if it cannot be written, holds another run, or is being written."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: this is a file, not a folder\n  next: choose another --out")
-        holds = (self.path / "recipe.yaml").exists()
-        if holds and not resume:
+        begun = (self.path / "recipe.yaml").exists()
+        holds = (self.path / "metrics.jsonl").exists() or any(self.checkpoints.glob("step-*"))
+        if begun and holds and not resume:  # one that failed before its first step may be tried again
             raise InputError(
                 f"{self.path}: this folder already holds a run\n"
                 "  next: add --resume to go on with it, or choose another --out"
             )
-        if resume and not holds:
+        if resume and not begun:
             raise InputError(f"{self.path}: there is no run to resume here\n  next: leave out --resume, or check --out")
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -59,7 +63,8 @@ class RunFolder:
                 other = json.loads(self._lock.read_text())
             except ValueError:
                 other = {}
-            if other.get("host") == me["host"] and not _alive(int(other.get("pid", 0))):
+            gone = other.get("host") == me["host"] and not _alive(int(other.get("pid", 0)))
+            if gone or (not other and time.time() - self._lock.stat().st_mtime > HALF_WRITTEN):
                 self._lock.unlink(missing_ok=True)
                 return self._take_lock()
             raise InputError(
@@ -71,15 +76,15 @@ class RunFolder:
 
     def end(self) -> None:
         """Leave the folder to others."""
-        if self._metrics:
-            self._metrics.close()
+        if self._metrics is not None:
+            os.close(self._metrics)
             self._metrics = None
         self._lock.unlink(missing_ok=True)
 
     def write_recipe(self, keys: dict[str, Any], facts: dict[str, Any]) -> None:
         """recipe.yaml: the resolved recipe, and what was decided or measured before the first step."""
         text = yaml.safe_dump({**keys, "resolved": facts}, sort_keys=False, allow_unicode=True, width=120)
-        (self.path / "recipe.yaml").write_text(text, encoding="utf-8")
+        put(self.path / "recipe.yaml", text)
 
     def read_recipe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The resolved recipe of this run, and what was decided for it."""
@@ -108,25 +113,42 @@ class RunFolder:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **extra,
         }
-        (self.path / "environment.json").write_text(json.dumps(facts, indent=1))
+        put(self.path / "environment.json", json.dumps(facts, indent=1))
 
-    def log(self, record: dict[str, Any]) -> None:
-        """One line of metrics.jsonl."""
-        if self._metrics is None:
-            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+    def log(self, record: dict[str, Any]) -> str:
+        """One line of metrics.jsonl. Returns why it could not be written: a run does not end for that."""
+        problem = ""
+        try:
+            if self._metrics is None:
+                self._metrics = os.open(self.path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            line = ("\n" if self._torn else "") + json.dumps(record) + "\n"
+            self._torn = os.write(self._metrics, line.encode()) < len(line)
+        except OSError as error:
+            self._torn, problem = True, f"{self.path / 'metrics.jsonl'}: {error.strerror}"
         for hear in self.hears:
             hear(record)
+        return problem
 
     def cut_log(self, step: int) -> None:
         """Drop what was logged after `step`, before going on from it."""
         file = self.path / "metrics.jsonl"
         if file.exists():
             kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
-            aside = file.with_suffix(".tmp")
-            aside.write_text("".join(line + "\n" for line in kept))
-            aside.replace(file)
+            put(file, "".join(line + "\n" for line in kept))
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file so that it is the old one or the new one, whatever happens. Raises RunError if it cannot be
+    written."""
+    aside = file.with_name(f"{file.name}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(file)
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written: {error.strerror}\n  next: make space, or another --out") from None
 
 
 def _step_of(line: str) -> int:

@@ -10,6 +10,10 @@ MARGIN = 0.05
 """Nats per target by which a loss must beat a baseline, or rise above its best, to count."""
 
 
+LATE, EACH, LEAST = 0.4, 0.05, 20
+"""The share of a run by which it should have learnt something, how often it is looked at, and from how many records."""
+
+
 class Verdict(NamedTuple):
     """One objective's health: what happened, in a sentence, and what to do about it (empty if nothing)."""
 
@@ -27,6 +31,28 @@ def judge(records: list[dict[str, Any]], baselines: dict[str, dict[str, float]])
     records = [r for r in records if r.get("stage", 0) == last_stage]
     names = list(dict.fromkeys(name for r in records for name in r.get("loss", {})))
     return [_judge(name, records, baselines.get(name, {})) for name in names]
+
+
+class Health:
+    """Watches a run and says, once each, what cannot wait for its end: that it diverges, or that a good part of it has
+    gone by (`LATE`) and it has learnt nothing but frequencies."""
+
+    def __init__(self, baselines: dict[str, dict[str, float]]):
+        self.baselines = baselines
+        self.records: list[dict[str, Any]] = []
+        self.said: set[str] = set()
+        self.looked = 0.0
+
+    def hear(self, record: dict[str, Any], done: float) -> list[str]:
+        """Take a record of metrics.jsonl, logged when this share of the run was done; the warnings it gives rise to."""
+        self.records.append(record)
+        if done - self.looked < EACH or len(self.records) < LEAST:
+            return []
+        self.looked = done
+        bad = ("diverged", "nothing", "frequencies") if done >= LATE else ("diverged",)
+        found = [v for v in judge(self.records, self.baselines) if v.state in bad and v.name not in self.said]
+        self.said |= {v.name for v in found}
+        return [f"{v.name} after {done:.0%} of the steps: {v.text}\n  next: {v.advice}" for v in found]
 
 
 def _judge(name: str, records: list[dict[str, Any]], baseline: dict[str, float]) -> Verdict:

@@ -11,6 +11,7 @@ from modeledge.core import InputError, RecipeError
 from modeledge.data.store import Store
 from modeledge.recipe.compare import brief, diff
 from modeledge.recipe.resolve import Tree
+from modeledge.run.budget import Budget
 
 
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:
@@ -33,6 +34,16 @@ def check_identity(before: dict[str, Any], now: dict[str, Any], where: Path) -> 
                 f"{where}: the data of {name!r} has changed since this run began\n"
                 "  next: give the same --data, or start a new run with --init"
             )
+
+
+def refuse_other_budget(decided: list[dict[str, Any]], budget: Budget | None, where: Path) -> None:
+    """Raise RecipeError if a run is to be continued for longer, or shorter, than its schedule was made for."""
+    before = next((known["budget"] for known in decided if "budget" in known), None)
+    if budget is not None and before is not None and str(budget) != before:
+        raise RecipeError(
+            f"{where}: this run was begun with a budget of {before}, --budget now says {budget}\n"
+            f"  next: leave out --budget to finish it as it was begun, or train on with --init {where} --out ANOTHER"
+        )
 
 
 def refuse_changes(stored: dict[str, Any], tree: Tree, where: Path) -> None:

@@ -16,7 +16,7 @@ from modeledge.recipe.resolve import Tree, merge
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run import checkpoint
 from modeledge.run.folder import RunFolder
-from modeledge.run.identity import refuse_changes
+from modeledge.run.identity import refuse_changes, refuse_other_budget
 from modeledge.run.keep import save_model
 from modeledge.run.signals import Stop
 from modeledge.run.stage import Done, Job, Stage
@@ -96,9 +96,10 @@ def _run_stages(
         stored, kept = folder.read_recipe()
         refuse_changes(stored, job.tree, folder.path)
         decided = list(kept["stages"])
-        saved = checkpoint.newest(folder.checkpoints, step=job.step, say=job.progress.say)
+        refuse_other_budget(decided, job.budget, folder.path)
+        saved = checkpoint.newest(folder.checkpoints, step=job.step, say=job.progress.warn)
         if saved is None:
-            job.progress.say(f"{folder.path}: no complete checkpoint; starting from step 0")
+            job.progress.warn(f"{folder.path}: no complete checkpoint; starting from step 0")
     first = saved.state["position"]["stage"] if saved else 0
     done: Done | None = None
     weights = job.init

@@ -27,18 +27,23 @@ from modeledge.run.cost import Gauge
 from modeledge.run.evaluate import evaluate
 from modeledge.run.feed import Feed, Step, tokens
 from modeledge.run.folder import RunFolder
+from modeledge.run.health import Health
 from modeledge.run.model import Model
 from modeledge.run.progress import Progress
 from modeledge.run.signals import Stop
 from modeledge.run.thaw import freeze_below, live_groups
 
+SAVING = 50.0
+"""Checkpoints by the clock are at least so many times as far apart as the last one took to save."""
+OVERFLOWS = 30
+"""Steps in a row that dynamic loss scaling may need to find its scale: it starts at 2^16 and halves."""
 UNWATCHED = contextlib.nullcontext(contextlib.nullcontext())
 
 
 @dataclass
 class Position:
     """Where a run stands: what a checkpoint needs besides tensors. `step` counts within the stage, `before` are the
-    steps of earlier stages."""
+    steps of earlier stages; `judged` is the last step of the stage that was evaluated."""
 
     step: int = 0
     before: int = 0
@@ -49,6 +54,7 @@ class Position:
     best: float | None = None
     best_step: int | None = None
     worse_in_row: int = 0
+    judged: int = 0
     stage: int = 0
 
     @property
@@ -88,6 +94,7 @@ class Trainer:
         progress: Progress,
         identity: dict[str, Any] | None = None,
         rate: float = 0.0,
+        baselines: dict[str, dict[str, float]] | None = None,
     ):
         self.recipe, self.model, self.feed, self.valid = recipe, model.to(device), feed, valid
         self.device, self.precision, self.ranks = device, precision, ranks
@@ -106,6 +113,9 @@ class Trainer:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.rate, self.gauge = rate, None if recipe.loop.compile or not rate else Gauge(model)
         self.flop_per_token = 0.0
+        self.health = Health(baselines) if baselines else None
+        self.saved_at, self.saving = time.monotonic(), 0.0
+        self.unwritten = False
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
@@ -124,9 +134,10 @@ class Trainer:
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(grads)
         means = {k: float(v) / max(step.counts[k], 1) for k, v in totals.items()}
-        good = bool(torch.isfinite(norm)) and all(math.isfinite(v) for v in means.values())
-        if not good and not self.scaler.is_enabled():
-            self.refuse(step, means, float(norm))
+        finite = all(math.isfinite(v) for v in means.values())
+        good = finite and bool(torch.isfinite(norm))
+        if not good:
+            self.refuse(step, means, float(norm), overflow=finite and self.scaler.is_enabled())
         elif loop.clip > 0:
             nn.utils.clip_grads_with_norm_(self.parameters, loop.clip, norm)
         if good or self.scaler.is_enabled():
@@ -162,9 +173,14 @@ class Trainer:
         parts = [sums[k].total * (weights[k] / max(step.counts[k], 1)) for k in sums]
         return torch.stack(parts).sum()
 
-    def refuse(self, step: Step, means: dict[str, float], norm: float) -> None:
-        """A step whose numbers are not finite: stop, or skip it, as the recipe says; say where it came from."""
+    def refuse(self, step: Step, means: dict[str, float], norm: float, *, overflow: bool) -> None:
+        """A step whose numbers are not finite: stop, or skip it, as the recipe says; say where it came from.
+
+        overflow: only a scaled gradient is not: the scaler halves its scale, and the next step is likely to fit."""
         guard, position = self.recipe.loop.guard, self.position
+        if overflow and position.skipped_in_row < OVERFLOWS:
+            position.skipped, position.skipped_in_row = position.skipped + 1, position.skipped_in_row + 1
+            return
         bad = next((n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()), None)
         grads = ((n, p.grad) for n, p in self.model.named_parameters() if p.grad is not None)
         bad = bad or next((f"the gradient of {n}" for n, g in grads if not torch.isfinite(g).all()), "the loss")
@@ -180,22 +196,38 @@ class Trainer:
         if position.skipped_in_row > guard.skips:
             raise RunError(f"{text}\n  {guard.skips} steps in a row were skipped: the run stops")
         position.skipped += 1
-        self.progress.say(f"skipped {text}")
+        self.progress.warn(f"skipped {text}")
 
     # -- the whole --------------------------------------------------------------------------------------------------
 
     def fit(self, stop: Stop) -> Result:
         """Train from the current position to the end, or until a signal, patience or a failure."""
-        loop, position = self.recipe.loop, self.position
-        every = max(1, self.total // 1000)
         self.model.train()
-        self.progress.start(self.total, done=position.step)
-        means: dict[str, float] = {}
-        valid: dict[str, float] = {}
-        why = ""
-        mark, since = time.perf_counter(), 0
+        self.progress.start(self.total, done=self.position.step)
         gc.collect()
         gc.freeze()
+        try:
+            means, valid, why = self._steps(stop)
+        finally:
+            gc.unfreeze()
+            self.progress.end()
+        if why == "patience" and self.position.best is not None:
+            valid = self.return_to_best(stop) or valid
+        elif why != "signal" and self.valid is not None and not self._due(self.recipe.loop.evaluate.every):
+            valid, _ = self.judge(stop)
+        if why != "signal":
+            exchange(self.optimizer)  # what is kept is what was judged
+        return Result(self.position, means, valid, why, stop.exit_code)
+
+    def _steps(self, stop: Stop) -> tuple[dict[str, float], dict[str, float], str]:
+        loop, position = self.recipe.loop, self.position
+        every = max(1, self.total // 1000)
+        means: dict[str, float] = {}
+        valid: dict[str, float] = {}
+        worse = False
+        if self._due(loop.evaluate.every) and position.judged < position.step and position.step:
+            valid, worse = self.judge(stop)  # a signal came before it could be done
+        mark, since = time.perf_counter(), 0
         for step in self.feed.steps(position.step, self.total, workers=loop.workers):
             means, norm, good = self.take(step)
             if self.gauge is not None:
@@ -205,28 +237,37 @@ class Trainer:
             position.step, position.tokens = step.number + 1, position.tokens + step.tokens
             position.skipped_in_row = 0 if good else position.skipped_in_row
             if position.step % every == 0 or position.step == self.total:
-                rate = since / max(now - mark, 1e-9)
                 position.seconds += now - mark
+                self.note(means, norm, since / max(now - mark, 1e-9))
                 mark, since = now, 0
-                self.note(means, norm, rate)
-            asked = self.ranks.any(bool(stop.asked))
+            asked, old = self.ranks.each(bool(stop.asked), self._old())
             if self._due(loop.evaluate.every) and not asked:
+                begun = time.perf_counter()
                 valid, worse = self.judge(stop)
-                mark = time.perf_counter()
-                why = "patience" if worse else ""
-            last = bool(asked or why) or position.step == self.total
-            if last or self._due(loop.save.every):
-                self.save(must=last)
-            if asked or why:
-                why = why or "signal"
-                break
-        gc.unfreeze()
-        self.progress.end()
-        if why != "signal" and self.valid is not None and not self._due(loop.evaluate.every):
-            valid, _ = self.judge(stop)
-        if why != "signal":
-            exchange(self.optimizer)  # what is kept is what was judged
-        return Result(position, means, valid, why, stop.exit_code)
+                mark += time.perf_counter() - begun
+                asked = self.ranks.any(bool(stop.asked))
+            if asked or worse or old or position.step == self.total or self._due(loop.save.every):
+                self.save(must=asked or worse or position.step == self.total)
+            if asked or worse:
+                return means, valid, "signal" if asked else "patience"
+        return means, valid, ""
+
+    def _old(self) -> bool:
+        """Whether the first process finds the last checkpoint old."""
+        minutes = self.recipe.loop.save.minutes
+        most = max(60 * minutes, SAVING * self.saving)
+        return minutes > 0 and self.ranks.first and time.monotonic() - self.saved_at > most
+
+    def return_to_best(self, stop: Stop) -> dict[str, float]:
+        """Take the weights of the best evaluation again, where they were kept; the figures of what is taken."""
+        best = self.position.best_step
+        if self.folder is None or best not in checkpoint.steps_in(self.folder.checkpoints):
+            return {}
+        saved = checkpoint.load(checkpoint.path_of(self.folder.checkpoints, best))
+        checkpoint.set_tensors(self.model, saved.model, where=str(saved.path))
+        checkpoint.set_optimizer(self.optimizer, saved)
+        self.progress.say(f"no better since step {best}, whose weights are kept")
+        return self.held_out(stop)
 
     def weigh(self, gauge: Gauge, step: Step) -> None:
         """Say what the first step cost, and count no more."""
@@ -245,42 +286,48 @@ class Trainer:
         p = self.position
         share = rate * self.flop_per_token / self.ranks.size / self.rate if self.rate else 0.0
         self.progress.update(p.step, {**means, "lr": lr}, tokens_per_second=rate, share=share)
-        if self.folder and self.ranks.first:
-            record = {"step": p.overall, "stage": p.stage, "loss": means, "lr": lr, "norm": norm, "tokens": p.tokens}
-            speed = {"tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
-            speed |= {"share": round(share, 4)} if share else {}
-            self.folder.log({**record, **speed, "memory": peak_bytes(self.device)})
+        record = {"step": p.overall, "stage": p.stage, "loss": means, "lr": lr, "norm": norm, "tokens": p.tokens}
+        speed = {"tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
+        speed |= {"share": round(share, 4)} if share else {}
+        self.log({**record, **speed, "memory": peak_bytes(self.device)})
 
-    def judge(self, stop: Stop) -> tuple[dict[str, float], bool]:
-        """Evaluate on held-out rows: (figures, whether patience ran out). Keeps track of the best step."""
+    def held_out(self, stop: Stop) -> dict[str, float]:
+        """The figures on held-out rows; {} if asked to stop, or if there are none."""
         if self.valid is None:
-            return {}, False
-        loop, p = self.recipe.loop, self.position
+            return {}
         exchange(self.optimizer)
-        figures = evaluate(
-            self.model,
-            self.valid,
-            batches=loop.evaluate.batches,
-            device=self.device,
-            precision=self.precision,
-            stop=stop,
-        )
+        batches, on = self.recipe.loop.evaluate.batches, self.device
+        found = evaluate(self.model, self.valid, batches=batches, device=on, precision=self.precision, stop=stop)
         exchange(self.optimizer)
         self.model.train()
+        return found
+
+    def judge(self, stop: Stop) -> tuple[dict[str, float], bool]:
+        """Evaluate on held-out rows: (figures, whether patience ran out). Keeps the best step's checkpoint."""
+        loop, p = self.recipe.loop, self.position
+        figures = self.held_out(stop)
         if not figures:
             return {}, False
+        p.judged = p.step
         score = sum(v for k, v in figures.items() if k in self.feed_losses())
         tell(self.optimizer, score)
         if p.best is None or score < p.best:
             p.best, p.best_step, p.worse_in_row = score, p.overall, 0
-            if loop.evaluate.patience and self.folder:
+            if loop.evaluate.every:
                 self.save(must=False)
         else:
             p.worse_in_row += 1
-        if self.folder and self.ranks.first:
-            self.folder.log({"step": p.overall, "stage": p.stage, "valid": figures})
+        self.log({"step": p.overall, "stage": p.stage, "valid": figures})
         self.progress.say(f"step {p.step}  held out: " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
         return figures, bool(loop.evaluate.patience and p.worse_in_row >= loop.evaluate.patience)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """A record for the run folder, and for whoever watches the run's health."""
+        for warning in self.health.hear(record, self.position.step / self.total) if self.health else ():
+            self.progress.warn(warning)
+        if self.folder and self.ranks.first and (problem := self.folder.log(record)) and not self.unwritten:
+            self.unwritten = True
+            self.progress.warn(f"{problem}; training goes on, its figures are lost")
 
     def feed_losses(self) -> set[str]:
         """The names of all losses."""
@@ -292,6 +339,7 @@ class Trainer:
         must: a failure ends the run; otherwise it is said, and training goes on with the older checkpoints intact."""
         if self.folder is None:
             return
+        begun = time.monotonic()
         problem: RunError | None = None
         if self.ranks.first:
             state = {"position": self.position.__dict__, "identity": self.identity, "scaler": self.scaler.state_dict()}
@@ -306,7 +354,9 @@ class Trainer:
             problem = problem or RunError(f"step {self.position.step}: the first process could not save")
             if must:
                 raise problem
-            self.progress.say(f"not saved, training goes on: {problem}")
+            self.progress.warn(f"not saved, training goes on: {problem}")
+        self.saved_at = time.monotonic()
+        self.saving = self.saved_at - begun
 
     def restore(self, saved: checkpoint.Saved) -> None:
         """Go on from a checkpoint."""

@@ -22,19 +22,26 @@ class Progress(Protocol):
         """A line of its own."""
         ...
 
+    def warn(self, text: str) -> None:
+        """A line that is said even where nothing else is."""
+        ...
+
     def end(self) -> None:
         """The run is over."""
         ...
 
 
 class Silent:
-    """Says nothing, but warnings."""
+    """Says nothing but warnings."""
 
     def start(self, total: int, *, done: int) -> None: ...
 
     def update(self, step: int, shown: dict[str, float], *, tokens_per_second: float, share: float = 0.0) -> None: ...
 
     def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def end(self) -> None: ...
 
@@ -60,6 +67,9 @@ class Lines:
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
 
     def end(self) -> None: ...
 
@@ -90,6 +100,9 @@ class Bar:
 
     def say(self, text: str) -> None:
         self.bar.console.print(text, markup=False, highlight=False)
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
 
     def end(self) -> None:
         self.bar.stop()

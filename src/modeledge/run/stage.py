@@ -140,9 +140,9 @@ class Stage:
         budget = self.job.budget
         assert budget is not None
         if budget.unit == "steps":
-            return {"steps": budget.steps(tokens=1, flop=1, seconds=1)}
+            return {"steps": budget.steps(tokens=1, flop=1, seconds=1), "budget": str(budget)}
         if budget.unit == "seconds" and (load := busy()):
-            self.job.progress.say(
+            self.job.progress.warn(
                 f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps"
                 " than this machine could do"
             )
@@ -151,7 +151,7 @@ class Stage:
         trainer = self.trainer(model, feed, None, known, None)
         flop = step_flop(trainer, feed.step(0)) if budget.unit == "flop" else 0.0
         begun, times, counted = time.perf_counter(), [], 0
-        while len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20):
+        while self.ranks.any(len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20)):
             start = time.perf_counter()
             step = feed.step(len(times))
             trainer.take(step)
@@ -165,7 +165,7 @@ class Stage:
             "steps": steps,
             "seconds_per_step": round(usual, 5),
             **({"flop_per_step": flop} if flop else {}),
-            "budget": f"{budget.amount:g} {budget.unit}",
+            "budget": str(budget),
         }
 
     def trainer(
@@ -176,6 +176,7 @@ class Stage:
         known: dict[str, Any],
         folder: RunFolder | None,
         rate: float = 0.0,
+        baselines: dict[str, dict[str, float]] | None = None,
     ) -> Trainer:
         loop = self.recipe.loop.model_copy(update={"steps": known["steps"]})
         recipe = self.recipe.model_copy(update={"loop": loop})
@@ -201,6 +202,7 @@ class Stage:
             progress=self.job.progress if folder is not None or self.job.out is None else Silent(),
             identity=identity,
             rate=rate,
+            baselines=baselines,
         )
 
     def train(
@@ -219,7 +221,7 @@ class Stage:
             self.take_over(model, weights)
         feed, valid = self.feeds(model, known)
         rate = product_rate(known["precision"], self.device, width=self.width()) if folder is not None else 0.0
-        trainer = self.trainer(model, feed, valid, known, folder, rate)
+        trainer = self.trainer(model, feed, valid, known, folder, rate, baselines)
         trainer.position.stage, trainer.position.before = self.number, before
         if folder is not None and saved is not None:
             check_identity(saved.state["identity"], trainer.identity, folder.path)
