@@ -1,4 +1,4 @@
-"""The published numbers of each system, written down by hand: what a change in a parent must not change in its heirs."""
+"""The published numbers of systems, written down by hand: a change in a parent must not change them in its heirs."""
 
 import pytest
 
