@@ -59,6 +59,32 @@ def test_layers_are_parent_then_child_then_size_then_overrides(folder):
     assert tiny.keys["objectives"] == [{"kind": "mlm", "rate": 0.3}, {"kind": "nsp"}]
 
 
+STAGED = """
+extends: base.yaml
+stages:
+  - {loop: {steps: 5}, optim: {lr: 1.0e-4}}
+  - {objectives: [{kind: mlm, rate: 0.5}, {kind: sop}], data: {text: null}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("loop.steps=2", [{"loop": {"steps": 2}}, {}]),
+        ("optim.lr=1", [{"optim": {"lr": 1}}, {}]),
+        ("optim=sgd", [{"optim": "sgd"}, {}]),
+        ("objectives.0.rate=0.2", [{}, {"objectives": [{"kind": "mlm", "rate": 0.2}, {"kind": "sop"}]}]),
+        ("objectives.1.weight=2", [{}, {}]),  # of another kind there
+        ("data.text.length=9", [{}, {}]),  # no longer there
+        ("stages.1.optim.lr=3", [{}, {"optim": {"lr": 3}}]),
+    ],
+)
+def test_an_override_holds_in_the_stages_that_give_the_key_a_value_of_their_own(folder, text, wanted):
+    child = write(folder, "child", STAGED)
+    before, after = resolve(child).keys["stages"], resolve(child, sets=[text]).keys["stages"]
+    assert after == [{**stage, **changed} for stage, changed in zip(before, wanted, strict=True)]
+
+
 def test_every_value_knows_the_file_that_set_it(folder):
     child = write(folder, "child", "extends: base.yaml\n\nbackbone: {width: 64}")
     tree = resolve(child, sets=["optim.lr=1e-2"])

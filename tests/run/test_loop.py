@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from modeledge.core import DataError, InputError, RecipeError, RunError
+from modeledge.objectives import Objective
+from modeledge.objectives._momentum import Queue
+from modeledge.objectives.mlm import MaskedLM
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
-from modeledge.run import checkpoint, loop
+from modeledge.run import checkpoint, compare, loop
 from modeledge.run.folder import read_metrics
 from modeledge.run.pretrain import pretrain
 
@@ -231,6 +235,53 @@ def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp
     assert (position.stage, position.step) == (1, 2)
     first = checkpoint.load(checkpoint.path_of(tmp_path / "run" / "checkpoints", 3)).model
     assert all(torch.equal(first[n], t) for n, t in checkpoint.own_tensors(outcome.done.model).items())
+
+
+STAGED = "extends: bert\nstages: [{loop: {steps: 30}}, {loop: {steps: 10}}]\n"
+
+
+def test_a_budget_is_shared_out_among_the_stages_and_cost_is_counted_over_them(text_store, tmp_path, toy):
+    recipe = tmp_path / "staged.yaml"
+    recipe.write_text(STAGED)
+    one = {"data": [str(text_store)], "sets": toy, "quiet": True}
+    done = pretrain(str(recipe), out=tmp_path / "run", budget="8steps", **one).done
+    assert [stage["steps"] for stage in done.decided] == [6, 2]
+    position = done.result.position
+    assert (position.stage, position.step, position.overall) == (1, 2, 8)
+    records = [r for r in read_metrics(tmp_path / "run") if "loss" in r]
+    assert [r["step"] for r in records] == list(range(1, 9)) and position.tokens == records[-1]["tokens"]
+    assert all(a["tokens"] < b["tokens"] and a["seconds"] < b["seconds"] for a, b in pairwise(records))
+    found = compare.cost(pretrain(str(recipe), out=tmp_path / "flop", budget="4e8flop", **one).done)
+    assert found["flop"] == pytest.approx(4e8, rel=0.1) and found["steps"] > 10
+
+
+def test_what_a_refused_step_noted_is_dropped(train, monkeypatch):
+    poison(monkeypatch, {4}, float("inf"), where="gradient")
+    heard = []
+    for name in ("after_step", "forget_step"):
+        monkeypatch.setattr(MaskedLM, name, lambda self, *step, name=name: heard.append(name))
+    train(steps=6, sets=["loop.guard.on_bad=skip"])
+    assert heard == ["after_step"] * 4 + ["forget_step", "after_step"]
+
+
+def test_forgetting_empties_every_list_of_what_waits():
+    class Holder(Objective):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.queue, self.waiting = Queue(4, 2), [1]
+
+    holder = Holder()
+    holder.queue.note(torch.ones(2, 2))
+    holder.forget_step()
+    holder.queue.settle()
+    assert holder.waiting == [] and int(holder.queue.seen) == 0
+
+
+def test_a_run_that_patience_ended_does_not_go_on_when_it_is_resumed(train, monkeypatch, tmp_path):
+    sets = ["loop.evaluate={every: 2, batches: 2, patience: 2}", "loop.save={every: 2, keep: 1}", "optim.lr=0.5"]
+    first = train(steps=60, sets=sets).done.result.position
+    again = train(steps=60, sets=sets, resume=True).done.result.position
+    assert (again.step, again.best_step) == (first.step, first.best_step)
 
 
 def test_fp16_overflow_halves_the_scale_and_leaves_the_weights(train, monkeypatch):

@@ -36,9 +36,25 @@ def test_states_are_sixteen_bytes_a_weight_and_recomputing_makes_rows_cheaper(te
 
 def test_the_cost_of_a_row_foretells_a_larger_pass(text_store, toy):
     tree = resolve("bert", sets=toy)
-    passes = room.Passes(tree, {"text": Store.open(text_store)}, "none", torch.device("cpu"))
+    passes = room.Passes(tree, {"text": Store.open(text_store)}, "none", torch.device("cpu"), most=1e12)
     row, base = passes.measure()
     assert passes.peak(150) == pytest.approx(base + 150 * row, rel=0.1)
+
+
+def test_models_with_memory_are_measured_with_as_many_streams_as_rows(text_store):
+    sets = ["backbone={width: 16, layers: 1, heads: 2, ffn: {width: 32}}", "tokenizer=wordpiece"]
+    found = measure_room("transformer_xl", data=[str(text_store)], size="tiny", sets=sets, quiet=True)
+    assert found.ways[0].most > 10
+
+
+def test_no_pass_is_tried_that_would_not_fit(text_store, toy):
+    passes = room.Passes(
+        resolve("bert", sets=toy), {"text": Store.open(text_store)}, "none", torch.device("cpu"), most=1
+    )
+    tried, plain = [], passes.peak
+    passes.peak = lambda rows: tried.append(rows) or plain(rows)
+    row, base = passes.measure()
+    assert tried == [2] and row > 1 and base > 0
 
 
 def test_what_does_not_fit_is_said(text_store, toy, monkeypatch):

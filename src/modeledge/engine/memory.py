@@ -51,7 +51,7 @@ class Held:
         storage = x.untyped_storage()
         if storage.data_ptr() not in self.own:
             self.found[storage.data_ptr()] = storage.nbytes()
-        return x
+        return x.detach()  # a result that its own node holds would be a circle nobody can break
 
     @property
     def bytes(self) -> int:

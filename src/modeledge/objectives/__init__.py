@@ -111,6 +111,11 @@ class Objective(nn.Module, Part):
     def after_step(self, step: int) -> None:
         """Move companions that do not follow a gradient (a queue, a momentum twin, an index)."""
 
+    def forget_step(self) -> None:
+        """The step was not applied: what was noted while it ran (the lists `waiting`) must not be settled."""
+        for module in self.modules():
+            getattr(module, "waiting", []).clear()
+
     def baselines(self, facts: Facts) -> dict[str, float]:
         """What knowing nothing (uniform) and knowing only frequencies (unigram) would cost, in nats per target.
 

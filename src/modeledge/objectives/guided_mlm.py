@@ -128,6 +128,9 @@ class GuidedMaskedLM(Objective):
         self.norms.copy_(torch.where(count > 0, moved, self.norms))
         self.new.zero_()
 
+    def forget_step(self) -> None:
+        self.new.zero_()
+
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         chosen = self.hide(batch).chosen
         scores = self.head(out.states[chosen])  # type: ignore[index]

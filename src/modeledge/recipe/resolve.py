@@ -140,7 +140,8 @@ def resolve(recipe: str, *, size: str | None = None, sets: Iterable[str] = ()) -
 
 
 def override(keys: dict[str, Any], text: str, places: dict[Path_, Place]) -> dict[str, Any]:
-    """One `a.b=c` written into the tree; list items by number (`objectives.0.rate=0.3`)."""
+    """One `a.b=c` written into the tree; list items by number (`objectives.0.rate=0.3`). A stage that gives the key a
+    value of its own is overridden too: what is asked for by hand holds for the whole run."""
     if "=" not in text:
         raise RecipeError(f"--set {text}: write it as key.path=value, e.g. --set optim.lr=3e-4")
     left, _, right = text.partition("=")
@@ -148,7 +149,33 @@ def override(keys: dict[str, Any], text: str, places: dict[Path_, Place]) -> dic
     if not path or path[0] not in KEYS:
         raise RecipeError(unknown(f"--set {text}", "key", str(path[0]) if path else "", KEYS))
     value = read_yaml(right, file=f"--set {left}")[0] if right[:1] in "[{\"'" else scalar(right.strip())
-    return _set(keys, path, value, at=(), places=places, source=Place(f"--set {text}", 0))
+    source = Place(f"--set {text}", 0)
+    keys = _set(keys, path, value, at=(), places=places, source=source)
+    stages = keys.get("stages")
+    if path[0] == "stages" or not isinstance(stages, list):
+        return keys
+    changed = [
+        _set(stage, path, value, at=("stages", i), places=places, source=source) if _gives(stage, keys, path) else stage
+        for i, stage in enumerate(stages)
+    ]
+    return {**keys, "stages": changed}
+
+
+def _gives(stage: Any, base: Any, path: Path_) -> bool:
+    """Whether a stage's overlay says something of its own of what `path` means in the base: not of an item of a list
+    that is of another kind there, and not where it takes the whole away."""
+    for step in path:
+        if isinstance(stage, dict) and isinstance(base, dict) and step in stage:
+            stage, base = stage[step], base.get(step)
+        elif isinstance(stage, list) and isinstance(base, list) and isinstance(step, int):
+            return step < min(len(stage), len(base)) and _kind(stage[step]) == _kind(base[step])
+        else:
+            return isinstance(step, str) and isinstance(stage, str)  # a kind in one word
+    return stage is not None
+
+
+def _kind(item: Any) -> Any:
+    return item.get("kind") if isinstance(item, dict) else item
 
 
 def _set(tree: Any, path: Path_, value: Any, *, at: Path_, places: dict[Path_, Place], source: Place) -> Any:

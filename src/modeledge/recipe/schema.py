@@ -35,7 +35,7 @@ class Mix(Config):
 
 class Evaluate(Config):
     """Held-out evaluation: every so many steps (0: at the end only), over so many batches; stop after `patience`
-    evaluations without improvement (0: never)."""
+    evaluations without improvement (0: never), and end with the weights of the best one."""
 
     every: Count = 0
     batches: Positive = 16

@@ -24,6 +24,10 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit}"
 
+    def share(self, part: float) -> Budget:
+        """This part of it."""
+        return Budget(self.amount * part, self.unit)
+
     def steps(self, *, tokens: float, flop: float, seconds: float) -> int:
         """The steps it buys, given what one step takes of each; at least one."""
         each = {"steps": 1.0, "tokens": tokens, "flop": flop, "seconds": seconds}[self.unit]

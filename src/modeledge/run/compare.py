@@ -201,10 +201,10 @@ def cost(done: Done) -> dict[str, Any]:
     """What a run took, and its held-out losses (nats per target). Operations are 0 where they were not counted."""
     position, losses = done.result.position, {loss for _, o in done.model.each() for loss in o.losses}
     return {
-        "steps": position.step,
+        "steps": position.overall,
         "tokens": position.tokens,
         "seconds": round(position.seconds, 1),
-        "flop": position.step * float(done.decided.get("flop_per_step") or 0.0),
+        "flop": sum(float(stage["steps"] * stage.get("flop_per_step", 0.0)) for stage in done.decided),
         "losses": {k: v for k, v in done.result.valid.items() if k in losses},
     }
 

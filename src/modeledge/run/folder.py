@@ -8,9 +8,8 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -21,6 +20,18 @@ HALF_WRITTEN = 10.0
 VERSIONS = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "modeledge")
 
 
+class Tracker(Protocol):
+    """Whoever follows a run beside metrics.jsonl."""
+
+    def log(self, record: dict[str, Any]) -> None:
+        """A record that was logged."""
+        ...
+
+    def close(self) -> None:
+        """There will be no more."""
+        ...
+
+
 class RunFolder:
     """A folder with recipe.yaml, environment.json, metrics.jsonl, checkpoints/ and, at the end, model/."""
 
@@ -29,8 +40,8 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self._metrics: int | None = None
         self._torn = False
-        self.hears: list[Callable[[dict[str, Any]], None]] = []
-        """Trackers: called with every record that is logged."""
+        self.hears: list[Tracker] = []
+        """Told of every record that is logged."""
         self._lock = path / ".lock"
 
     def begin(self, *, resume: bool) -> None:
@@ -79,6 +90,8 @@ class RunFolder:
         if self._metrics is not None:
             os.close(self._metrics)
             self._metrics = None
+        for tracker in self.hears:
+            tracker.close()
         self._lock.unlink(missing_ok=True)
 
     def write_recipe(self, keys: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -125,8 +138,8 @@ class RunFolder:
             self._torn = os.write(self._metrics, line.encode()) < len(line)
         except OSError as error:
             self._torn, problem = True, f"{self.path / 'metrics.jsonl'}: {error.strerror}"
-        for hear in self.hears:
-            hear(record)
+        for tracker in self.hears:
+            tracker.log(record)
         return problem
 
     def cut_log(self, step: int) -> None:

@@ -39,9 +39,10 @@ def check_identity(before: dict[str, Any], now: dict[str, Any], where: Path) -> 
 def refuse_other_budget(decided: list[dict[str, Any]], budget: Budget | None, where: Path) -> None:
     """Raise RecipeError if a run is to be continued for longer, or shorter, than its schedule was made for."""
     before = next((known["budget"] for known in decided if "budget" in known), None)
-    if budget is not None and before is not None and str(budget) != before:
+    if budget is not None and decided and str(budget) != before:
+        begun = f"with a budget of {before}" if before else "without --budget"
         raise RecipeError(
-            f"{where}: this run was begun with a budget of {before}, --budget now says {budget}\n"
+            f"{where}: this run was begun {begun}, --budget now says {budget}\n"
             f"  next: leave out --budget to finish it as it was begun, or train on with --init {where} --out ANOTHER"
         )
 

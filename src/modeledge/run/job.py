@@ -18,6 +18,7 @@ from modeledge.run import checkpoint
 from modeledge.run.folder import RunFolder
 from modeledge.run.identity import refuse_changes, refuse_other_budget
 from modeledge.run.keep import save_model
+from modeledge.run.loop import Position
 from modeledge.run.signals import Stop
 from modeledge.run.stage import Done, Job, Stage
 from modeledge.run.track import make_tracker
@@ -68,9 +69,9 @@ def run_job(job: Job) -> Done:
     recipes = [check(t) for t in trees]
     folder = RunFolder(job.out) if job.out is not None else None
     if folder is not None and ranks.first:
-        tracker = make_tracker(job.track, folder.path, say=job.progress.say) if job.track else None
         folder.begin(resume=job.resume)
-        folder.hears = [tracker.log] if tracker else []
+        tracker = make_tracker(job.track, folder.path, say=job.progress.warn) if job.track else None
+        folder.hears = [tracker] if tracker else []
     ranks.wait()
     try:
         with Stop() as stop:
@@ -102,19 +103,22 @@ def _run_stages(
             job.progress.warn(f"{folder.path}: no complete checkpoint; starting from step 0")
     first = saved.state["position"]["stage"] if saved else 0
     done: Done | None = None
+    ended = Position()
     weights = job.init
+    whole = sum(recipe.loop.steps for recipe in recipes)
     for number in range(first, len(recipes)):
         known = decided[number] if number < len(decided) else None
-        stage = Stage(job, recipes[number], number, device=device, ranks=ranks)
+        budget = job.budget and job.budget.share(recipes[number].loop.steps / whole)
+        stage = Stage(job, recipes[number], number, device=device, ranks=ranks, budget=budget)
         if known is None:
             known = stage.decide()
             decided.append(known)
             if folder is not None and ranks.first:
                 named = {"name": job.tree.name, "extends": list(job.tree.chain[1:])}
                 folder.write_recipe(job.tree.keys, {**named, "stages": decided})
-        before = sum(d["steps"] for d in decided[:number])
-        done = stage.train(known, folder, stop, weights=weights, saved=saved, before=before)
-        saved, weights = None, checkpoint.own_tensors(done.model)
+        done = stage.train(known, folder, stop, weights=weights, saved=saved, before=ended)
+        done.decided = decided[: number + 1]
+        saved, weights, ended = None, checkpoint.own_tensors(done.model), done.result.position
         if done.result.stopped == "signal":
             return done
     assert done is not None
@@ -128,7 +132,7 @@ def summary(done: Done) -> dict[str, Any]:
     """What a model card says about the training."""
     p = done.result.position
     return {
-        "steps": p.step,
+        "steps": p.overall,
         "tokens": p.tokens,
         "seconds": round(p.seconds, 1),
         "seed": done.recipe.loop.seed,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modeledge.core import RunError, find, seed_of
+from modeledge.core import RecipeError, RunError, find, seed_of
 from modeledge.engine.device import compute_in, scaler, set_seed
 from modeledge.engine.memory import peak_bytes
 from modeledge.engine.processes import ALONE, Ranks, sum_gradients
@@ -37,6 +38,8 @@ SAVING = 50.0
 """Checkpoints by the clock are at least so many times as far apart as the last one took to save."""
 OVERFLOWS = 30
 """Steps in a row that dynamic loss scaling may need to find its scale: it starts at 2^16 and halves."""
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+"""Modules whose running figures a forward pass moves, and a step that is refused must not."""
 UNWATCHED = contextlib.nullcontext(contextlib.nullcontext())
 
 
@@ -111,7 +114,11 @@ class Trainer:
         self.total = recipe.loop.steps
         self.net: Callable[..., Any] = torch.compile(model) if recipe.loop.compile else model  # type: ignore[assignment]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.rate, self.gauge = rate, None if recipe.loop.compile or not rate else Gauge(model)
+        if not self.parameters:
+            raise RecipeError("loop.frozen: every weight of this model stays as it is; there is nothing to train")
+        self.running = [b for m in model.modules() if isinstance(m, BATCH_NORMS) for b in m.buffers()]
+        countable = rate > 0 and not recipe.loop.compile and recipe.mix.kind == "sum"  # a step like any other
+        self.rate, self.gauge = rate, Gauge(model) if countable else None
         self.flop_per_token = 0.0
         self.health = Health(baselines) if baselines else None
         self.saved_at, self.saving = time.monotonic(), 0.0
@@ -129,25 +136,29 @@ class Trainer:
         if self.recipe.unfreeze is not None:
             live = live_groups(self.recipe.unfreeze, step.number, self.total, groups=len(self.groups))
             freeze_below(self.groups, live)
+        running = [b.clone() for b in self.running]
         totals = self.backward(step)
         self.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(grads)
-        means = {k: float(v) / max(step.counts[k], 1) for k, v in totals.items()}
-        finite = all(math.isfinite(v) for v in means.values())
-        good = finite and bool(torch.isfinite(norm))
+        *sums, size = torch.stack([*totals.values(), norm.float()]).tolist()  # the step's only wait for the device
+        means = {k: v / max(step.counts[k], 1) for k, v in zip(totals, sums, strict=True)}
+        finite = all(map(math.isfinite, means.values()))
+        good, overflow = finite and math.isfinite(size), finite and self.scaler.is_enabled()
         if not good:
-            self.refuse(step, means, float(norm), overflow=finite and self.scaler.is_enabled())
+            self.refuse(step, means, size, overflow=overflow)
         elif loop.clip > 0:
             nn.utils.clip_grads_with_norm_(self.parameters, loop.clip, norm)
-        if good or self.scaler.is_enabled():
+        if good or overflow:
             self.scaler.step(self.optimizer)
+        if self.scaler.is_enabled():
             self.scaler.update()
-        if good:
-            for _, objective in self.model.each():
-                objective.after_step(step.number)
+        for _, objective in self.model.each():
+            objective.after_step(step.number) if good else objective.forget_step()
+        for now, before in zip(self.running, running, strict=True) if not good else ():
+            now.copy_(before)
         self.optimizer.zero_grad(set_to_none=True)
-        return means, float(norm), good
+        return means, size, good
 
     def backward(self, step: Step) -> dict[str, Tensor]:
         """Accumulate the gradient of the step's loss; the summed losses over all ranks, by name."""
@@ -161,9 +172,8 @@ class Trainer:
             for name, value in sums.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
         sum_gradients(self.parameters, self.ranks)
-        for name in sorted(totals):
-            self.ranks.sum(totals[name])
-        return totals
+        told = self.ranks.sum(torch.stack([totals[name] for name in sorted(totals)]))
+        return dict(zip(sorted(totals), told, strict=True))
 
     def combine(self, names: tuple[str, ...], sums: dict[str, Any], step: Step) -> Tensor:
         """weight x total / global count, summed."""
@@ -211,10 +221,11 @@ class Trainer:
         finally:
             gc.unfreeze()
             self.progress.end()
-        if why == "patience" and self.position.best is not None:
-            valid = self.return_to_best(stop) or valid
-        elif why != "signal" and self.valid is not None and not self._due(self.recipe.loop.evaluate.every):
+        evaluate = self.recipe.loop.evaluate
+        if why != "signal" and self.position.judged < self.position.step:
             valid, _ = self.judge(stop)
+        if why != "signal" and evaluate.patience and self.position.best_step != self.position.overall:
+            valid = self.return_to_best(stop) or valid
         if why != "signal":
             exchange(self.optimizer)  # what is kept is what was judged
         return Result(self.position, means, valid, why, stop.exit_code)
@@ -227,19 +238,21 @@ class Trainer:
         worse = False
         if self._due(loop.evaluate.every) and position.judged < position.step and position.step:
             valid, worse = self.judge(stop)  # a signal came before it could be done
-        mark, since = time.perf_counter(), 0
+        if worse or (loop.evaluate.patience and position.worse_in_row >= loop.evaluate.patience):
+            return means, valid, "patience"
+        mark, spent, since = time.perf_counter(), 0.0, 0
         for step in self.feed.steps(position.step, self.total, workers=loop.workers):
             means, norm, good = self.take(step)
             if self.gauge is not None:
                 self.weigh(self.gauge, step)
             now = time.perf_counter()
-            since += step.tokens
+            spent, since, mark, took = spent + now - mark, since + step.tokens, now, now - mark
             position.step, position.tokens = step.number + 1, position.tokens + step.tokens
+            position.seconds += took
             position.skipped_in_row = 0 if good else position.skipped_in_row
             if position.step % every == 0 or position.step == self.total:
-                position.seconds += now - mark
-                self.note(means, norm, since / max(now - mark, 1e-9))
-                mark, since = now, 0
+                self.note(means, norm, since / max(spent, 1e-9))
+                spent, since = 0.0, 0
             asked, old = self.ranks.each(bool(stop.asked), self._old())
             if self._due(loop.evaluate.every) and not asked:
                 begun = time.perf_counter()
@@ -300,10 +313,12 @@ class Trainer:
         found = evaluate(self.model, self.valid, batches=batches, device=on, precision=self.precision, stop=stop)
         exchange(self.optimizer)
         self.model.train()
-        return found
+        if self.ranks.any(not found):
+            return {}
+        return dict(json.loads(self.ranks.tell(json.dumps(found))))  # what follows from them is the same everywhere
 
     def judge(self, stop: Stop) -> tuple[dict[str, float], bool]:
-        """Evaluate on held-out rows: (figures, whether patience ran out). Keeps the best step's checkpoint."""
+        """Evaluate on held-out rows: (figures, whether patience ran out). With patience the best step is kept."""
         loop, p = self.recipe.loop, self.position
         figures = self.held_out(stop)
         if not figures:
@@ -313,7 +328,7 @@ class Trainer:
         tell(self.optimizer, score)
         if p.best is None or score < p.best:
             p.best, p.best_step, p.worse_in_row = score, p.overall, 0
-            if loop.evaluate.every:
+            if loop.evaluate.patience:
                 self.save(must=False)
         else:
             p.worse_in_row += 1

@@ -20,7 +20,7 @@ from modeledge.run.budget import parse_budget
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.job import run_job, stores_for, summary
 from modeledge.run.keep import load_model
-from modeledge.run.progress import make_progress
+from modeledge.run.progress import Mute, make_progress
 from modeledge.run.stage import Done, Job
 from modeledge.run.stores import open_or_make_all
 from modeledge.tokenizers import load_tokenizer
@@ -95,7 +95,7 @@ def pretrain(
     paths = stores_for(checked, data)
     weights = weights_in(Path(init)) if init is not None else None
     ranks = join()
-    progress = make_progress(quiet=quiet or not ranks.first)
+    progress = make_progress(quiet=quiet) if ranks.first else Mute()
     if not ranks.first:
         ranks.wait()  # the first process makes the stores, the others open them
     cache = out / "stores"

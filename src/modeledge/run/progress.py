@@ -46,6 +46,12 @@ class Silent:
     def end(self) -> None: ...
 
 
+class Mute(Silent):
+    """Says nothing at all: a process that is not the first."""
+
+    def warn(self, text: str) -> None: ...
+
+
 class Lines:
     """A plain line every few seconds, to standard error."""
 

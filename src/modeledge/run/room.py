@@ -18,7 +18,6 @@ from modeledge.engine.memory import Live, free_bytes
 from modeledge.engine.processes import ALONE
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import check
-from modeledge.run.feed import Feed
 from modeledge.run.job import stores_for
 from modeledge.run.model import make_model, parameter_count
 from modeledge.run.progress import make_progress
@@ -97,57 +96,62 @@ def measure_room(
     progress = make_progress(quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="modeledge-room-") as cache:
         stores = open_or_make_all(stores_for(checked, data), checked, cache=Path(cache), progress=progress)
-        free, ways = free_bytes(on), []
+        free, ways, facts = free_bytes(on), [], None
         for what in WAYS:
             try:
-                found = Passes(tree, stores, what, on)
+                passes = Passes(tree, stores, what, on, most=SPARE * free)
+                row, base = passes.measure()
             except RecipeError:
                 if what == "none":
                     raise
                 continue  # this model has nothing to compute again in this way
-            row, base = found.measure()
             ways.append(Way(what, row, max(0, int((SPARE * free - base) / row))))
-    return Room(tree.name, str(on), parameter_count(found.model), found.stage.length(), found.fixed, free, ways)
+            facts = facts or (passes.parameters, passes.length, passes.fixed)
+    assert facts is not None
+    parameters, length, fixed = facts
+    return Room(tree.name, str(on), parameters, length, fixed, free, ways)
 
 
 class Passes:
-    """A model and its trainer after one step. fixed: bytes of what stays between steps, gradients included."""
+    """Steps of few rows of a recipe, none of which should need more than `most` bytes.
 
-    def __init__(self, tree: Tree, stores: dict[str, Any], what: str, device: torch.device):
-        loop = {**tree.keys.get("loop", {}), "recompute": what, "compile": False, "batch": ROWS[0], "micro": 0}
-        recipe = check(Tree(tree.name, {**tree.keys, "loop": loop}))
-        job = Job(tree, stores, None, device=device.type)
-        self.stage = Stage(job, recipe, 0, device=device, ranks=ALONE)
-        self.known = self.stage.decide()
-        gc.collect()
-        with Live() as self.live:
-            self.model = make_model(recipe, self.stage.facts, seed=0)
-            self.trainer = self.stage.trainer(self.model, self.feed(ROWS[0]), None, self.known, None)
-            self.model.train()
-            self.trainer.take(self.trainer.feed.step(0))
-        self.fixed = self.live.now + sum(p.nbytes for p in self.trainer.parameters)
+    fixed: bytes of what stays between steps, gradients included; parameters; length: tokens of a row."""
 
-    def feed(self, rows: int) -> Feed:
-        """Batches of so many rows in one pass."""
-        stage = self.stage
-        stage.recipe = stage.recipe.model_copy(update={"loop": stage.recipe.loop.model_copy(update={"batch": rows})})
-        return stage.feeds(self.model, {**self.known, "micro": rows})[0]
+    def __init__(self, tree: Tree, stores: dict[str, Any], what: str, device: torch.device, *, most: float):
+        self.tree, self.stores, self.what, self.device, self.most = tree, stores, what, device, most
+        self.fixed = self.parameters = self.length = 0
 
     def peak(self, rows: int) -> int:
-        """The most bytes in the passes of a step of so many rows."""
-        step = self.feed(rows).step(0)
-        with self.live:
-            self.live.most = self.live.now
-            self.trainer.backward(step)
-        self.trainer.optimizer.zero_grad(set_to_none=True)
-        return self.live.most
+        """The most bytes in the passes of a step of so many rows, after one step was taken."""
+        keys = self.tree.keys
+        loop = {**keys.get("loop", {}), "recompute": self.what, "compile": False, "batch": rows, "micro": rows}
+        data = {n: {**c, "streams": rows} if "streams" in c else c for n, c in keys["data"].items() if c}
+        recipe = check(Tree(self.tree.name, {**keys, "loop": loop, "data": data}))
+        stage = Stage(Job(self.tree, self.stores, None), recipe, 0, device=self.device, ranks=ALONE)
+        known = stage.decide()
+        gc.collect()
+        with Live() as live:
+            model = make_model(recipe, stage.facts, seed=0)
+            trainer = stage.trainer(model, stage.feeds(model, known)[0], None, known, None)
+            model.train()
+            step = trainer.feed.step(0)
+            trainer.take(step)
+            live.most = live.now
+            trainer.backward(step)
+        self.fixed = live.now
+        self.parameters, self.length = parameter_count(model), stage.length()
+        return live.most
 
     def measure(self) -> tuple[float, float]:
         """Bytes that grow with the rows, for one; and those that do not."""
-        peak, row, more = self.peak(ROWS[0]), 1.0, ROWS[0]
+        peak, row, rows = self.peak(ROWS[0]), 1.0, ROWS[0]
         for less, more in pairwise(ROWS):
-            before, last, peak = peak, row, self.peak(more)
+            if peak * more / less > self.most:
+                break
+            before, last, peak, rows = peak, row, self.peak(more), more
             row = max((peak - before) / (more - less), 1.0)
             if row > 1.0 and abs(row - last) <= ALIKE * row:
                 break
-        return row, peak - more * row
+        if row == 1.0:  # nothing larger could be tried, or the gradients still hide the activations
+            row = max((peak - self.fixed) / rows, 1.0)
+        return row, peak - rows * row

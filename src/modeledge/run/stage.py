@@ -26,7 +26,7 @@ from modeledge.run.feed import Feed
 from modeledge.run.folder import RunFolder
 from modeledge.run.identity import check_identity, data_identity
 from modeledge.run.known import facts_from
-from modeledge.run.loop import Result, Trainer
+from modeledge.run.loop import Position, Result, Trainer
 from modeledge.run.model import Model, make_model, parameter_count
 from modeledge.run.progress import Progress, Silent
 from modeledge.run.signals import Stop
@@ -55,22 +55,33 @@ class Job:
 
 @dataclass
 class Done:
-    """A finished (or stopped) job."""
+    """A finished (or stopped) job. `decided`: for each stage, what was decided on this machine; model, baselines and
+    facts are those of the last one."""
 
     result: Result
     model: Model
     recipe: Recipe
     facts: Facts
     folder: RunFolder | None
-    decided: dict[str, Any]
+    decided: list[dict[str, Any]]
     baselines: dict[str, dict[str, float]]
 
 
 class Stage:
     """One stage: builds its sources and model, decides what the recipe left open, trains."""
 
-    def __init__(self, job: Job, recipe: Recipe, number: int, *, device: torch.device, ranks: Ranks):
+    def __init__(
+        self,
+        job: Job,
+        recipe: Recipe,
+        number: int,
+        *,
+        device: torch.device,
+        ranks: Ranks,
+        budget: Budget | None = None,
+    ):
         self.job, self.recipe, self.number, self.device, self.ranks = job, recipe, number, device, ranks
+        self.budget = budget
         stores = job.stores
         self.facts = job.facts or facts_from(stores)
         self.sources = {n: build("data.sources", c, stores[n], self.facts, "train") for n, c in recipe.data.items()}
@@ -123,24 +134,23 @@ class Stage:
         width = self.width()
         precision, gain = choose_precision(loop.precision, self.device, width=width)
         share = loop.batch // self.ranks.size
-        micro = loop.micro or largest_divisor(share, max(1, ROWS_AT_ONCE // self.length()))
+        micro = loop.micro or largest_divisor(max(share, 1), max(1, ROWS_AT_ONCE // self.length()))
         known: dict[str, Any] = {
             "precision": precision,
             "bf16_gain": round(gain, 2),
             "micro": micro,
             "steps": loop.steps,
         }
-        if self.job.budget is not None:
-            known |= self.measure(known)
+        if self.budget is not None:
+            known |= self.measure(known, self.budget)
         said = json.dumps(known)
         return json.loads(self.ranks.tell(said))
 
-    def measure(self, known: dict[str, Any]) -> dict[str, Any]:
-        """Time a few steps on a model that is then thrown away, and turn the budget into steps."""
-        budget = self.job.budget
-        assert budget is not None
+    def measure(self, known: dict[str, Any], budget: Budget) -> dict[str, Any]:
+        """Time a few steps on a model that is then thrown away, and turn the stage's budget into steps."""
+        said = {"budget": str(self.job.budget)}
         if budget.unit == "steps":
-            return {"steps": budget.steps(tokens=1, flop=1, seconds=1), "budget": str(budget)}
+            return {"steps": budget.steps(tokens=1, flop=1, seconds=1), **said}
         if budget.unit == "seconds" and (load := busy()):
             self.job.progress.warn(
                 f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps"
@@ -149,7 +159,7 @@ class Stage:
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         feed, _ = self.feeds(model, known)
         trainer = self.trainer(model, feed, None, known, None)
-        flop = step_flop(trainer, feed.step(0)) if budget.unit == "flop" else 0.0
+        flop = self.flop(trainer, feed) if budget.unit == "flop" else 0.0
         begun, times, counted = time.perf_counter(), [], 0
         while self.ranks.any(len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20)):
             start = time.perf_counter()
@@ -165,8 +175,14 @@ class Stage:
             "steps": steps,
             "seconds_per_step": round(usual, 5),
             **({"flop_per_step": flop} if flop else {}),
-            "budget": str(budget),
+            **said,
         }
+
+    def flop(self, trainer: Trainer, feed: Feed) -> float:
+        """Operations of a step; of eight over the run where the objectives take turns, on average."""
+        total = self.recipe.loop.steps
+        numbers = [0] if self.recipe.mix.kind == "sum" else [total * i // 8 for i in range(8)]
+        return sum(step_flop(trainer, feed.step(number)) for number in numbers) / len(numbers)
 
     def trainer(
         self,
@@ -213,8 +229,9 @@ class Stage:
         *,
         weights: dict[str, torch.Tensor] | None,
         saved: checkpoint.Saved | None,
-        before: int,
+        before: Position,
     ) -> Done:
+        """Train this stage; `before` is where the one before it ended."""
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         baselines = {n: o.baselines(self.facts) for n, o in model.each()}
         if weights is not None and saved is None:
@@ -222,7 +239,13 @@ class Stage:
         feed, valid = self.feeds(model, known)
         rate = product_rate(known["precision"], self.device, width=self.width()) if folder is not None else 0.0
         trainer = self.trainer(model, feed, valid, known, folder, rate, baselines)
-        trainer.position.stage, trainer.position.before = self.number, before
+        trainer.position = Position(
+            stage=self.number,
+            before=before.overall,
+            tokens=before.tokens,
+            seconds=before.seconds,
+            skipped=before.skipped,
+        )
         if folder is not None and saved is not None:
             check_identity(saved.state["identity"], trainer.identity, folder.path)
             trainer.restore(saved)
@@ -238,7 +261,7 @@ class Stage:
             folder.write_environment({**extra, "decided": known, "baselines": baselines})
         self.announce(model, known, baselines)
         result = trainer.fit(stop)
-        return Done(result, model, self.recipe, self.facts, folder, known, baselines)
+        return Done(result, model, self.recipe, self.facts, folder, [known], baselines)
 
     def announce(self, model: Model, known: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
         say = self.job.progress.say

@@ -36,6 +36,11 @@ class TensorBoard:
             self.say(f"tensorboard stopped: {error}; metrics.jsonl goes on")
             self.writer = None
 
+    def close(self) -> None:
+        """Write what is left."""
+        if self.writer is not None:
+            self.writer.close()
+
 
 def scalars(record: dict[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
     """The numbers of a record by name: loss/mlm, valid/mlm, lr, ..."""
