@@ -34,7 +34,7 @@ def prepare(
     tokenizer: Annotated[
         str, typer.Option(help="A kind to train, its settings ({kind: ...}), or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
-    vocab: Annotated[int, typer.Option(help="Size of the vocabulary to train.")] = 30522,
+    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to train (default: its kind's).")] = None,
     column: Annotated[
         list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")
     ] = [],  # noqa: B006

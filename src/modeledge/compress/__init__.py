@@ -1,1 +1,1 @@
-""""""
+"""Compression: smaller models out of larger ones. Nothing yet."""

@@ -51,15 +51,6 @@ def kinds(room: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def source_file(room: str, kind: str) -> Path | None:
-    """Where the kind is defined, without importing it."""
-    for package in _PACKAGES:
-        folder = _folder(package, room)
-        if folder is not None and (folder / f"{kind}.py").is_file():
-            return folder / f"{kind}.py"
-    return None
-
-
 def _module(room: str, kind: str) -> ModuleType:
     if not isinstance(kind, str) or kind not in kinds(room):
         raise RecipeError(unknown(f"{room}.kind", room.rsplit(".", 1)[-1].rstrip("s"), str(kind), kinds(room)))
@@ -77,7 +68,12 @@ def find(room: str, kind: str) -> Any:
     module = _module(room, kind)
     own = [x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__]
     parts = [x for x in own if issubclass(x, Part)]
-    assert len(parts) == 1, f"{module.__name__} must define exactly one part, it defines {parts}"
+    if len(parts) != 1:
+        names = ", ".join(p.__name__ for p in parts) or "none"
+        raise RecipeError(
+            f"{module.__file__}: a file of {room} defines exactly one part, this one: {names}\n"
+            "  next: one file a part; what several of them share goes into a file whose name begins with _"
+        )
     return parts[0]
 
 

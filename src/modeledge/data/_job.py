@@ -101,7 +101,12 @@ class Job:
         """As many processes as asked for; by default (or 0) one for little data, else one a core."""
         if wanted:
             return wanted
-        return 1 if self.total < 4 << 20 else max(1, min(len(os.sched_getaffinity(0)), 16))
+        return 1 if self.total < 4 << 20 else max(1, min(cores(), 16))
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(file: Path) -> int:

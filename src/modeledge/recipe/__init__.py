@@ -1,1 +1,1 @@
-""""""
+"""Recipes: YAML files read, laid over one another, validated and compared."""

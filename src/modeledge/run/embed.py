@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from modeledge.core import Batch, InputError
+from modeledge.core import Batch, InputError, unknown
 from modeledge.objectives import own_document
 from modeledge.run.keep import Loaded, load_model
 from modeledge.visibility import see
@@ -41,15 +41,19 @@ def embed(
     out: np.ndarray | None = None
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        rows = framed([encoded[i] for i in chosen], loaded, length)
+        rows = framed([encoded[i] for i in chosen], loaded, length).tensors(loaded.place)
         if lang is not None:
             rows = rows.but(lang=torch.full_like(rows.ids, lang))
-        seen = see(own_document(rows, full), *rows.ids.shape, device="cpu")
+        seen = see(own_document(rows, full), *rows.ids.shape, device=loaded.place)
         found = loaded.model.backbone(rows, seen)
         if pool == "pooled":
+            if found.pooled is None:
+                raise InputError(f"{loaded.path}: this model has no pooled state\n  next: pool='mean' or 'first'")
             vectors = found.pooled
         elif pool == "first":
             vectors = found.states[:, 0]
+        elif pool != "mean":
+            raise InputError(unknown("pool", "way to pool", pool, ("mean", "first", "pooled")))
         else:
             share = rows.valid[..., None].float()
             vectors = (found.states * share).sum(1) / share.sum(1)
@@ -57,7 +61,7 @@ def embed(
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
         if out is None:
             out = np.empty((len(texts), vectors.shape[-1]), np.float32)
-        out[chosen] = vectors.float().numpy()
+        out[chosen] = vectors.float().cpu().numpy()
     return out if out is not None else np.empty((0, 0), np.float32)
 
 

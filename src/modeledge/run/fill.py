@@ -46,11 +46,11 @@ def fill(folder: str | Path | Loaded, texts: Sequence[str], *, top: int = 3) -> 
     Raises InputError for a text without a hidden place or longer than the model, and for a model that cannot fill."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     objective, tokenizer = filler_of(loaded), loaded.facts.tokenizer
-    model = loaded.model.cpu().eval()
-    special = torch.from_numpy(loaded.facts.is_special())
+    model = loaded.model.eval()
+    special = torch.from_numpy(loaded.facts.is_special()).to(loaded.place)
     found = []
     for text in texts:
-        batch = objective.finish(_row(text, tokenizer)).tensors()
+        batch = objective.finish(_row(text, tokenizer)).tensors(loaded.place)
         scores: Any = objective.scores(objective.run(model.backbone, batch), batch)  # type: ignore[operator]
         chances = scores[batch.targets != IGNORE].float().masked_fill(special, -torch.inf).softmax(-1)
         best = chances.topk(min(top, chances.shape[-1]))

@@ -64,7 +64,7 @@ class Writer:
         self.form, self.tokenizer, self.start = form, tokenizer, separator(loaded.facts)
         self.objective = objectives[0]
         self.backbone = loaded.model.eval().backbone
-        self.places = places_of(loaded.recipe.backbone)
+        self.places, self.place = places_of(loaded.recipe.backbone), loaded.place
 
     def encode(self, text: str) -> list[int]:
         """The ids of one piece."""
@@ -114,8 +114,8 @@ class Writer:
                 n = len(prompt) + len(said)
                 ids[row, :n], valid[row, :n], asked[row, len(prompt) : n] = [*prompt, *said], True, True
             batch = self.objective.view(Batch(ids=ids, valid=valid), keyed("ask"))
-            scores = self.objective.score(self.backbone, self.objective.finish(batch).tensors())
-            found += (scores * torch.from_numpy(asked)).sum(1).tolist()
+            scores = self.objective.score(self.backbone, self.objective.finish(batch).tensors(self.place))
+            found += (scores * torch.from_numpy(asked).to(self.place)).sum(1).tolist()
         return found
 
 

@@ -32,7 +32,7 @@ def infill(
     Raises InputError for a text without [MASK] and for a model that does not fill blanks."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     objective, tokenizer = blank_filler(loaded), loaded.facts.tokenizer
-    mask, rng = role_id(tokenizer, "mask"), torch.Generator().manual_seed(seed)
+    mask, rng = role_id(tokenizer, "mask"), torch.Generator(loaded.place).manual_seed(seed)
     frame = tokenizer.frame()
     found = []
     for text in texts:
@@ -46,7 +46,8 @@ def infill(
         for number, piece in enumerate(rest):
             behind = [i for p in rest[number + 1 :] for i in (mask, *p)]
             ids = torch.tensor([[*known, mask, *piece, *behind, *frame.after]])
-            said = generate(loaded.model.backbone, objective, Batch(ids=ids), how, limit=limit, rng=rng)[0].tolist()
+            read = Batch(ids=ids).tensors(loaded.place)
+            said = generate(loaded.model.backbone, objective, read, how, limit=limit, rng=rng)[0].tolist()
             said = said[: said.index(objective.end)] if objective.end in said else said  # type: ignore[operator]
             filled.append(tokenizer.decode(np.array(said, np.int64)))
             known += [*said, *piece]

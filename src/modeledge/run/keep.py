@@ -35,6 +35,11 @@ class Loaded:
     facts: Facts
     history: dict[str, Any]
 
+    @property
+    def place(self) -> torch.device:
+        """Where its weights are, and what it reads has to be."""
+        return next(self.model.parameters()).device
+
 
 def facts_to_json(facts: Facts) -> dict[str, Any]:
     """The part of the facts a model needs to be built again (not the counts, which belong to a store)."""

@@ -166,7 +166,10 @@ def look_up(
     writer = next((o for _, o in loaded.model.each() if isinstance(o, Rag)), None)
     if writer is not None:
         writer.index = index
-        rows, rng = framed(encoded, loaded, searcher.query).tensors(searcher.device), torch.Generator().manual_seed(0)
+        rows, rng = (
+            framed(encoded, loaded, searcher.query).tensors(searcher.device),
+            torch.Generator(searcher.device).manual_seed(0),
+        )
         written = generate(searcher.backbone, writer, rows, how, limit=limit, rng=rng)
         for answer, ids in zip(answers, written.tolist(), strict=True):
             answer["answer"] = tokenizer.decode(ids)

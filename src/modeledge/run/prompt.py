@@ -46,7 +46,7 @@ def continue_texts(
         ids[row, widest - len(tokens) :], valid[row, widest - len(tokens) :] = tokens, True
     batch = Batch(ids=ids) if valid.all() else Batch(ids=ids, valid=valid)
     objective = next(o for _, o in loaded.model.each())
-    rng = torch.Generator().manual_seed(seed)
-    written = generate(loaded.model.backbone, objective, batch.tensors(), how, limit=limit, rng=rng)
+    rng = torch.Generator(loaded.place).manual_seed(seed)
+    written = generate(loaded.model.backbone, objective, batch.tensors(loaded.place), how, limit=limit, rng=rng)
     texts = [loaded.facts.tokenizer.decode(row.tolist()) for row in written]
     return [{"prompt": p, "continuation": t} for p, t in zip(prompts, texts, strict=True)]
