@@ -104,6 +104,11 @@ def test_the_page_of_claims_says_what_the_results_say():
     assert claims.PAGE.read_text(encoding="utf-8") == claims.page(claims.EXPERIMENTS), "run `make claims-page`"
 
 
+def test_the_page_of_usefulness_says_what_the_results_say():
+    page = experiment("usefulness")
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "run `python experiments/usefulness.py --page`"
+
+
 def test_recipes_in_the_documentation_resolve(tmp_path):
     found = [b for page in PAGES for b in blocks(page, "yaml") if b.lstrip("# \n").find("extends:") >= 0]
     assert len(found) >= 3
