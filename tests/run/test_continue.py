@@ -86,7 +86,7 @@ def test_labels_are_a_second_signal_on_the_same_rows_in_one_pass(corpus, tmp_pat
     source = find("data.sources", "table")
     from modeledge.data.store import Store
 
-    store = Store.open(tmp_path / "run" / "stores" / "rows")
+    store = Store.open(next((tmp_path / "run" / "stores").iterdir()))
     made = source(done.recipe.data["rows"], store, done.facts)
     feed = Feed({"rows": made}, dict(done.model.each()), done.recipe.mix, batch=32, micro=32, seed=0, total=1)
     assert feed.groups(feed.active(0)) == [("mlm", "classify")]  # one batch, one pass

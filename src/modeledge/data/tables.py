@@ -14,7 +14,7 @@ import numpy as np
 
 from modeledge.core import DataError
 from modeledge.data.readers import TABLES, Bad, Record, Wanted, ending, expand, read
-from modeledge.data.store import META, Store, sha256
+from modeledge.data.store import META, Store, sources_of
 
 _TRAIN = ("train", "training")
 _VALID = ("valid", "validation", "val", "dev")
@@ -48,8 +48,7 @@ class Table:
     @cached_property
     def meta(self) -> dict[str, Any]:
         """What the table is made of: names, sizes and SHA-256 of its files."""
-        parts = [part for f in self.files for part in (sorted(f.glob("*.arrow")) if f.is_dir() else [f])]
-        told = [{"file": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in parts]
+        told = [{**said, "file": Path(said["file"]).name} for said in sources_of(self.files)]
         return {"kind": "table", "sources": told, "valid": self.valid.meta if self.valid else None}
 
     def part(self, split: str) -> Table:

@@ -21,8 +21,8 @@ from modeledge.data.store import Store
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.budget import Budget, parse_budget
-from modeledge.run.contest import digest
 from modeledge.run.finetune import finetune
+from modeledge.run.identity import digest
 from modeledge.run.job import run_job, stores_for
 from modeledge.run.keep import load_model
 from modeledge.run.ledger import Ledger
@@ -160,8 +160,7 @@ class Arm:
     def open(self, paths: dict[str, Path]) -> None:
         """Open or make the stores; recipes with the same tokenizer share them."""
         for name, path in paths.items():
-            source = self.recipe.data[name]
-            cache = self.home / "stores" / digest(self.recipe.tokenizer, getattr(source, "reads", "text"), str(path))
+            cache = self.home / "stores"
             self.stores[name] = open_or_make(path, self.recipe, name, cache=cache, progress=self.progress)
 
     def cell(self, ledger: Ledger, seed: int, questions: Sequence[Question], tuning: Tuning) -> dict[str, Any] | int:

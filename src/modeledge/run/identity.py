@@ -1,4 +1,4 @@
-"""Whether a run is continued as what it was: the same recipe, tokenizer and data."""
+"""What a run or a store goes by, and whether a run is continued as what it was: the same recipe, tokenizer and data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from modeledge.core import InputError, RecipeError
 from modeledge.data.store import Store
 from modeledge.recipe.compare import brief, diff
 from modeledge.recipe.resolve import Tree
+
+
+def digest(*things: object) -> str:
+    """A few characters that depend on what the things look like."""
+    return hashlib.sha256(repr(things).encode()).hexdigest()[:12]
 
 
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:
