@@ -179,11 +179,11 @@ def texts_good(path, wanted=TEXT):
 
 
 def test_faults_in_other_formats_are_told_with_their_row(tmp_path):
-    (tmp_path / "a.csv").write_text('text,n\nfine,1\n"two\nlines",2\nthree,3,4\n,5\n')
-    found = bad(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('text,n\nfine,1\n"two\nlines",2\nthree,3,4\nfour,\n')
+    found = bad(tmp_path / "a.csv", Wanted({"text": (str,), "n": (str, int)}))
     assert [(b.line, b.reason) for b in found] == [
         (5, "3 values under a header of 2"),
-        (6, "field 'text' is null"),
+        (6, "field 'n' is null"),
     ]
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -192,6 +192,35 @@ def test_faults_in_other_formats_are_told_with_their_row(tmp_path):
     assert [b.line for b in bad(tmp_path / "a.parquet")] == [2]
     (tmp_path / "a.txt").write_bytes(b"fine\nnot \xc3\n")
     assert [(b.line, b.offset) for b in bad(tmp_path / "a.txt")] == [(2, 9)]
+
+
+def test_quotation_marks_in_tabs_are_text_unless_they_hold_a_value_together(tmp_path):
+    wanted = Wanted({"text": (str,), "label": (str,)})
+    lines = [
+        "text\tlabel",
+        '"what a film\t1',
+        "bad one\t0",
+        'the end of it"\t1',
+        '"Oh" he said\t0',
+        'so "so"\t1',
+        '"a\t"b',
+    ]
+    (tmp_path / "glue.tsv").write_text("\n".join(lines))
+    found = [tuple(r.value.values()) for r in read(tmp_path / "glue.tsv", wanted, Counter())]
+    assert found == [tuple(line.split("\t")) for line in lines[1:]]
+    import pandas
+
+    rows = [["a\ttab", "1"], ['all of "it"', "0"], ['"', "1"], ["", "0"], ["plain", "1"]]
+    pandas.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    assert [list(r.value.values()) for r in read(tmp_path / "p.tsv", wanted, Counter())] == rows
+    (tmp_path / "p.tsv").write_text('text\tlabel\n"two\nlines"\t1\n')
+    assert [b.line for b in bad(tmp_path / "p.tsv", wanted)] == [2]
+
+
+def test_an_empty_text_in_a_table_of_values_is_an_empty_text(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n,yes\nfine,\n")
+    found = list(read(tmp_path / "a.csv", Wanted({"text": (str,), "label": (str, int)}), Counter()))
+    assert found[0].value == {"text": "", "label": "yes"} and found[1].reason == "field 'label' is null"
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.tsv.gz"])
