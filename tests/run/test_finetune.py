@@ -146,6 +146,22 @@ def test_a_saved_model_answers_as_it_did_when_it_was_judged(models, table, tmp_p
     assert told["seeds"]["0"] == pytest.approx(tuned.figures[0]) and told["settings"]["steps"] == 2
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_model_remembers_how_its_options_were_numbered(models, table, tmp_path, first):
+    rows = [json.loads(line) for line in table.read_text().splitlines()][:40]
+    for place, row in enumerate(rows):
+        row["which"] = first + place % 2
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    finetune(
+        models("bert"), ask("choice", tmp_path / "t.jsonl"), Tuning(most=2, **FAST), out=tmp_path / "o", quiet=True
+    )
+    found = []
+    for said in (1, "ab"[1 - first]):  # the same option by its number and by its letter
+        (tmp_path / "v.jsonl").write_text("".join(json.dumps(r | {"which": said}) + "\n" for r in rows))
+        found.append(evaluate_model(tmp_path / "o", tmp_path / "v.jsonl"))
+    assert found[0] == found[1]
+
+
 def test_predict_needs_no_labels_and_keeps_the_order(taught, tmp_path):
     texts = [
         "The dog sees the cat in the river .",

@@ -134,6 +134,22 @@ def test_options_are_read_with_their_context(rows, family):
     assert all_rows(rows(listed, form="choice", choices=("options",), length=40)).label.tolist() == [1, 0]
 
 
+def test_options_are_numbered_as_the_training_rows_say(rows):
+    def numbers(train, held=None, **settings):
+        columns = [
+            n and {"text": ["x"] * len(n), "a": ["b"] * len(n), "b": ["c"] * len(n), "label": n} for n in (train, held)
+        ]
+        settings |= {"form": "choice", "choices": ("a", "b"), "length": 16, "split": "valid" if held else "train"}
+        return all_rows(rows(*columns, **settings)).label.tolist()
+
+    assert numbers([1, 1, 1]) == [1, 1, 1] and numbers(["0", "1"]) == [0, 1] and numbers([1, 2]) == [0, 1]
+    assert numbers([0, 1], [1, 1]) == [1, 1] and numbers([2, 1], [1, 1]) == [0, 0]
+    assert numbers([1], labels=("1", "2")) == [0]
+    for train, held in (([0, 1], [2]), ([1, 2], [0]), ([0, 2], None)):
+        with pytest.raises(DataError, match="names none of 2 options"):
+            numbers(train, held)
+
+
 def test_separate_texts_stand_side_by_side(rows, family):
     columns = {"a": TEXTS, "b": OTHERS, "score": [0.5, 1.0, 4.25]}
     batch = all_rows(rows(columns, form="separate", target="number", text="a", second="b", label="score", length=50))
