@@ -87,8 +87,14 @@ def _ragged(store: Store, name: str) -> list[Any]:
 
 
 def open_data(path: str | Path, *, valid: str | Path | None = None) -> Store | Table:
-    """The store in a folder with a store.json, else the table at the path."""
-    return Store.open(path) if (Path(path) / META).is_file() else Table.open(path, valid=valid)
+    """The store in a folder with a store.json, else the table at the path; `valid`: its held-out rows, instead of those
+    that were held out of it or lie beside it."""
+    if not (Path(path) / META).is_file():
+        return Table.open(path, valid=valid)
+    store = Store.open(path)
+    if valid is not None:
+        store.valid = open_data(valid)  # type: ignore[assignment]
+    return store
 
 
 def _splits(path: Path) -> tuple[str | Path | list[Path], Path | None]:

@@ -71,26 +71,34 @@ def task_of(model: Model, asked: str | None = None) -> tuple[str, str]:
     )
 
 
-def data_of(loaded: Loaded, asked: str | None = None) -> Any:
-    """The settings of the data a model was taught a task with. Raises InputError for a model that was not."""
+def data_of(loaded: Loaded, asked: str | None = None) -> tuple[str, Any]:
+    """The data a model was taught a task with: its name and settings. Raises InputError for a model that was not."""
     objective: Any = loaded.model.objectives[task_of(loaded.model, asked)[1]]
-    return loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
+    name = objective.config.on or next(iter(loaded.recipe.data))
+    return name, loaded.recipe.data[name]
+
+
+def numbered(loaded: Loaded, config: Any, name: str) -> Any:
+    """The settings of the source `name`, its classes numbered as the model was taught them."""
+    if getattr(config, "labels", ()) is not None:  # it says so itself, or knows no classes
+        return config
+    labels = loaded.facts.labels
+    known = labels.get(name) or (None if getattr(config, "form", "") == "choice" else labels.get("label"))
+    return config.model_copy(update={"labels": tuple(known)}) if known else config
 
 
 def rows_for(
     loaded: Loaded, store: Any, *, task: str | None = None, columns: dict[str, Any] | None = None, **changes: Any
 ) -> Any:
     """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
-    config = data_of(loaded, task)
+    name, config = data_of(loaded, task)
     kind = find("data.sources", config.kind)
-    if kind.reads != "table":
+    if kind.reads not in ("table", "images"):
         return build("data.sources", config, store, loaded.facts, "train")
-    known = {k: v for k in ROLES if (v := getattr(config, k, None))}
-    taught, name = task_of(loaded.model, task)
-    keys = config.model_dump() | known_columns(taught, known | (columns or {})) | {"limit": None}
-    if "labels" in keys:
-        objective: Objective = loaded.model.objectives[name]  # type: ignore[assignment]
-        keys["labels"] = config.labels or loaded.facts.labels.get(objective.config.on or "label")
+    keys = numbered(loaded, config, name).model_dump()
+    if kind.reads == "table":
+        known = {k: v for k in ROLES if (v := getattr(config, k, None))}
+        keys |= known_columns(task_of(loaded.model, task)[0], known | (columns or {})) | {"limit": None}
     return kind(kind.Config.model_validate(keys | changes), store, loaded.facts, "train")
 
 

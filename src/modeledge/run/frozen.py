@@ -25,7 +25,7 @@ from modeledge.data.tables import open_data
 from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
 from modeledge.objectives._show import show
-from modeledge.run.answer import held_out, outputs
+from modeledge.run.answer import held_out, numbered, outputs
 from modeledge.run.evaluate import evaluate
 from modeledge.run.feed import Feed
 from modeledge.run.forms import is_causal
@@ -74,7 +74,7 @@ class Asked:
     def vectors(self, source: Any) -> tuple[Tensor, np.ndarray]:
         """One vector a row (n d) and the rows' classes. Raises InputError for rows without classes."""
         pictures = source.config.kind != "table"
-        label = source.store["label"] if pictures and "label" in source.store else getattr(source, "label", None)
+        label = source.label if hasattr(source, "label") else source.store["label"] if "label" in source.store else None
         if label is None:
             raise InputError(f"{self.data}: these rows have no label\n  next: --column label=COLUMN")
         return (self.pictures(source) if pictures else self.texts(source)), np.array(label)
@@ -176,7 +176,7 @@ def losses(asked: Asked) -> dict[str, float]:
     loaded, model = asked.loaded, asked.loaded.model.to(asked.device)
     whole: Any = open_data(asked.data)
     split = "valid" if isinstance(whole, Store) and whole.valid is not None else "train"
-    data = loaded.recipe.data.items()
+    data = [(n, numbered(loaded, c, n)) for n, c in loaded.recipe.data.items()]
     sources = {n: build("data.sources", c, whole, loaded.facts, split) for n, c in data}
     for _, objective in model.each():
         if type(objective).consult is not Objective.consult:

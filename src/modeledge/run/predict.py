@@ -46,7 +46,7 @@ def predict(
     which one, of a model that was taught several (by the name of its objective).
     Raises InputError for a model that was not taught a task and for rows that lack what it reads."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
-    config = data_of(loaded, task)
+    _, config = data_of(loaded, task)
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
     store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])

@@ -59,7 +59,7 @@ class Setting:
         self.keys = self.data_keys()
         self.source = self.read(self.store, self.keys)
         if self.source.labels:
-            self.keys |= {"labels": self.source.labels} if "form" in self.keys else {}
+            self.keys |= {"labels": self.source.labels}
         if self.source.labels and self.question.task != "choice":  # options are numbered by, not classes of the head
             self.facts = replace(self.facts, labels={"label": self.source.labels})
         judged = self.keys | ({"target": "number"} if self.scored(held) else {})
