@@ -13,11 +13,6 @@ from modeledge.recipe.compare import brief, diff
 from modeledge.recipe.resolve import Tree
 
 
-def digest(*things: object) -> str:
-    """A few characters that depend on what the things look like."""
-    return hashlib.sha256(repr(things).encode()).hexdigest()[:12]
-
-
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:
     """A digest of what each store was made from, so that a run is not continued on other data."""
     return {
@@ -49,3 +44,8 @@ def refuse_changes(stored: dict[str, Any], tree: Tree, where: Path) -> None:
             f"{where}: the recipe has changed since this run began\n{lines}\n"
             f"  next: resume with the same recipe, or start a new run with --init {where}"
         )
+
+
+def digest(*things: object) -> str:
+    """A few characters that depend on what the things look like."""
+    return hashlib.sha256(repr(things).encode()).hexdigest()[:12]
