@@ -49,7 +49,7 @@ def test_text_in_other_ids_is_refused_even_if_there_are_as_many(train, domain, t
     vocab = load_model(tmp_path / "first").facts.vocab
     config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=vocab)
     prepare(domain / "text.jsonl", out=tmp_path / "other", tokenizer=config, valid_fraction=0)
-    with pytest.raises(InputError, match=r"its ids are not those of --init .*\n.*--tokenizer"):
+    with pytest.raises(InputError, match=r"its ids are not those of .*/first/model: .*\n.*--tokenizer"):
         pretrain(
             "bert", data=[str(tmp_path / "other")], out=tmp_path / "x", init=tmp_path / "first", sets=toy, quiet=True
         )

@@ -16,10 +16,12 @@ from modeledge.core import Batch, DataError, InputError, build, find, keyed
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources.table import LabelledTable
 from modeledge.data.store import Store
+from modeledge.data.tables import Table, open_data
 from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.run.generate import generate
+from modeledge.run.identity import refuse_other_ids
 from modeledge.run.keep import Loaded
 from modeledge.run.model import Model
 from modeledge.run.search import Beam, Greedy, Sample
@@ -100,6 +102,14 @@ def rows_for(
         known = {k: v for k in ROLES if (v := getattr(config, k, None))}
         keys |= known_columns(task_of(loaded.model, task)[0], known | (columns or {})) | {"limit": None}
     return kind(kind.Config.model_validate(keys | changes), store, loaded.facts, "train")
+
+
+def open_for(loaded: Loaded, data: str | Path, *, valid: str | Path | None = None) -> Store | Table:
+    """The data at a path, to be read by a model. Raises InputError for a store whose ids are not the model's."""
+    found = open_data(data, valid=valid)
+    for part in (found, found.valid):
+        refuse_other_ids(part, loaded.facts.tokenizer, loaded.path)
+    return found
 
 
 def held_out(store: Any) -> Any:

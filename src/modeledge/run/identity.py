@@ -11,6 +11,7 @@ from modeledge.core import InputError, RecipeError
 from modeledge.data.store import Store
 from modeledge.recipe.compare import brief, diff
 from modeledge.recipe.resolve import Tree
+from modeledge.tokenizers import load_tokenizer
 
 
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:
@@ -43,6 +44,22 @@ def refuse_changes(stored: dict[str, Any], tree: Tree, where: Path) -> None:
         raise RecipeError(
             f"{where}: the recipe has changed since this run began\n{lines}\n"
             f"  next: resume with the same recipe, or start a new run with --init {where}"
+        )
+
+
+def refuse_other_ids(store: Any, tokenizer: Any, model: Path | str) -> None:
+    """Raise InputError for a store whose ids are not those of the model, naming both tokenizers: ids mean nothing under
+    another one, even if it has as many. What a model has learnt on top (GPT's tokens of a task) does no harm."""
+    written = store.meta.get("fingerprint") if isinstance(store, Store) else None
+    if written is None or tokenizer is None or written == tokenizer.fingerprint:
+        return
+    home = next((p for p in (store.path, store.path.parent) if (p / "tokenizer.json").is_file()), None)
+    own = tokenizer.pieces.tokens
+    there = load_tokenizer(home).pieces.tokens if home is not None else None
+    if there is None or there != own[: len(there)]:
+        raise InputError(
+            f"{store.path}: its ids are not those of {model}: they are of the tokenizer {written[:16]}, the model has "
+            f"{tokenizer.fingerprint[:16]}\n  next: prepare the data with --tokenizer {model}"
         )
 
 
