@@ -159,6 +159,12 @@ def test_rows_to_judge_on_may_lie_in_a_store_of_their_own(models, pictures, tmp_
         finetune(models / "toy_vit", Question("image_label", pictures, valid=tmp_path / "x.jsonl"), quiet=True)
 
 
+def test_pictures_of_a_single_class_are_nothing_to_learn_from(models, pictures, tmp_path):
+    flat = shots(tmp_path / "flat", ["red"] * 8, ["red"])
+    with pytest.raises(InputError, match=r"every picture is of the class 'red'.*\n  next: prepare a folder of folders"):
+        finetune(models / "toy_vit", Question("image_label", flat), Tuning(most=1), quiet=True)
+
+
 def test_what_cannot_be_looked_at_is_said(models, pictures, tmp_path):
     for call, says in (
         (lambda: evaluate_model(models / "toy_vit", pictures, task="prob"), "did you mean 'probe'"),
