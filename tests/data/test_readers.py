@@ -286,6 +286,9 @@ def test_a_line_of_20_mib_is_refused_and_the_next_one_read(tmp_path):
     found = list(read(path, TEXT, Counter()))
     assert [type(f) for f in found] == [Record, Bad, Record]
     assert found[1].line == 2 and "16 MiB" in found[1].reason and found[2].line == 3
+    assert found[1].offset == 14  # where the line begins
+    path.write_bytes(b"\n" + b"x" * (40 << 20))
+    assert bad(path)[0].offset == 1
 
 
 def test_a_long_line_of_plain_text_is_cut_up_and_nothing_is_lost(tmp_path):
@@ -294,8 +297,21 @@ def test_a_long_line_of_plain_text_is_cut_up_and_nothing_is_lost(tmp_path):
     path.write_text(text)
     tally = Counter()
     found = [r.value["text"] for r in read(path, TEXT, tally)]
-    assert "".join(found).replace("\n", "") == text
+    assert "".join(found) == text
     assert tally["documents_cut"] == len(found) - 1 > 0 and max(map(len, found)) <= 4 << 20
+
+
+def test_a_long_line_is_one_document_where_lines_are(tmp_path):
+    (tmp_path / "a.txt").write_text("word " * 500_000 + "\nshort\n\nlast")
+    found = [r.value["text"] for r in read(tmp_path / "a.txt", TEXT._replace(documents="line"), Counter())]
+    assert [len(text) for text in found] == [2_500_000, 5, 4]
+    whole = [r.value["text"] for r in read(tmp_path / "a.txt", TEXT, Counter())]
+    assert whole == ["word " * 500_000 + "\nshort\n\nlast"]
+
+
+def test_an_integer_of_thousands_of_digits_is_a_bad_record(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "b", "n": ' + "9" * 5000 + "}\n")
+    assert [(b.line, b.offset) for b in bad(tmp_path / "a.jsonl")] == [(2, 14)]
 
 
 def test_lines_do_not_depend_on_the_size_of_blocks(tmp_path, monkeypatch):

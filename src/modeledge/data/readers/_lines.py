@@ -34,11 +34,11 @@ def decode(line: Line, file: str) -> str | Bad:
 
 def read_text(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record | Bad]:
     """Documents of a .txt file: the whole file, what stands between blank lines, or each line."""
-    name, held, size, begin = str(file), [], 0, None
+    name, held, size, begin, last = str(file), [], 0, None, 0
     column = next(iter(wanted.columns))
 
     def document() -> Record:
-        return Record({column: "\n".join(held)}, name, begin.number, begin.offset)
+        return Record({column: "".join(held)}, name, begin.number, begin.offset)
 
     for line in lines(file, tally, split=_PIECE):
         text = decode(line, name)
@@ -49,13 +49,15 @@ def read_text(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Recor
         tally["empty_lines"] += blank
         full = size + len(text) > _MOST_DOCUMENT
         tally["documents_cut"] += full and bool(held)
-        if held and (full or wanted.documents == "line" or (blank and wanted.documents == "blank")):
+        ends = wanted.documents == "line" and line.number > last or wanted.documents == "blank" and blank
+        if held and (full or ends):
             yield document()
             held, size, begin = [], 0, None
         if blank and not held:
             continue
         begin = begin or line
-        held.append(text)
+        held += ["\n", text] if held and line.number > last else [text]  # a long line comes in pieces
+        last = line.number
         size += len(text) + 1
     if held:
         yield document()
@@ -80,6 +82,8 @@ def read_jsonl(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Reco
                 yield Bad(name, line.number, place, f"malformed JSON: {error.msg}")
             except RecursionError:
                 yield Bad(name, line.number, line.offset, "malformed JSON: nested too deeply")
+            except ValueError:  # Python's bound on the digits of an integer
+                yield Bad(name, line.number, line.offset, "malformed JSON: a number of too many digits")
             else:
                 yield check(value, wanted, name, line.number, line.offset)
 
