@@ -36,11 +36,14 @@ class Table:
         that name in a folder (valid, validation, val or dev), else none. Raises DataError for files that do not
         exist."""
         first = Path(path if isinstance(path, str | Path) else path[0])
-        held = Path(valid) if valid is not None else None
+        held: Any = Path(valid) if valid is not None else None
         if held is None and isinstance(path, str | Path):
             path, held = _splits(first)
         files = expand(path, allowed=TABLES)
-        return cls(first, files, valid=cls(held, expand(held, allowed=TABLES)) if held is not None else None)
+        if held is None:
+            return cls(first, files)
+        home = held[0] if isinstance(held, list) else held
+        return cls(first, files, valid=cls(home, expand(held, allowed=TABLES)))
 
     def __contains__(self, name: str) -> bool:
         return False  # a table has no columns of a store
@@ -97,7 +100,7 @@ def open_data(path: str | Path, *, valid: str | Path | None = None) -> Store | T
     return store
 
 
-def _splits(path: Path) -> tuple[str | Path | list[Path], Path | None]:
+def _splits(path: Path) -> tuple[str | Path | list[Path], Path | list[Path] | None]:
     """The training files at `path`, and the held-out ones beside them."""
     if path.is_file():
         for word in _TRAIN:
@@ -111,7 +114,7 @@ def _splits(path: Path) -> tuple[str | Path | list[Path], Path | None]:
         train = [p for p in inside if _stem(p) in _TRAIN]
         held = [p for p in inside if _stem(p) in _VALID]
         if train:
-            return train, held[0] if held else None
+            return train, held or None
     return path, None
 
 
