@@ -5,6 +5,7 @@ are used for (objectives), prepared stores (the other sources)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -93,6 +94,8 @@ class LabelledTable(Source):
     def _read(self, table: Table | Store) -> list[Record]:
         cfg = self.config
         if isinstance(table, Store):
+            if cfg.target != "none" and "label" not in table:
+                raise DataError(f"{table.path}: these rows have no label\n  next: prepare with --column label=COLUMN")
             return rows_of(table, text=cfg.text, second=cfg.second, label=cfg.label)
         columns, optional = wanted_columns(self.config)
         return table.read(Wanted(columns, optional=optional))
@@ -116,7 +119,7 @@ class LabelledTable(Source):
             return list(self.store.meta["labels"])
         found = [r.value[cfg.label] for r in self._training(records)]
         values = {tag for tags in found for tag in tags} if cfg.form == "words" else set(found)
-        return [str(v) for v in sorted(values, key=_order)]
+        return sorted({str(v) for v in values}, key=_order)
 
     def _training(self, records: list[Record]) -> list[Record]:
         """The training rows: these, or those of the table they were held out of."""
@@ -177,7 +180,7 @@ class LabelledTable(Source):
 def _number(value: Any) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -187,11 +190,15 @@ def _order(value: Any) -> tuple[float, str]:
 
 
 def _float(record: Record, column: str) -> float:
+    found = record.value[column]
     try:
-        return float(record.value[column])
-    except (TypeError, ValueError):
-        found = record.value[column]
-        raise DataError(f"{record.file}:{record.line}: field {column!r}: expected a number, found {found!r}") from None
+        number = float(found)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        said = str(found)[:40]
+        raise DataError(f"{record.file}:{record.line}: field {column!r}: expected a finite number, found {said!r}")
+    return number
 
 
 def _option(record: Record, config: Any, numbers: dict[str, int]) -> int:
