@@ -154,10 +154,26 @@ def test_numbers_stay_numbers(tmp_path, parquet, tokenizer):
     assert Store.open(tmp_path / "s")["label"].tolist() == [0.5, 2.25]
 
 
+def test_numbers_of_separated_values_are_numbers_if_one_has_a_fraction(tmp_path, tokenizer):
+    (tmp_path / "a.csv").write_text("text,label\nthe river,0.5\nshe asked,2\na boat,-1e-1\n")
+    prepare(tmp_path / "a.csv", out=tmp_path / "s", kind="table", tokenizer=tokenizer, valid_fraction=0.0)
+    assert Store.open(tmp_path / "s")["label"].tolist() == pytest.approx([0.5, 2, -0.1])
+    (tmp_path / "b.csv").write_text("text,label\nthe river,0.25\nshe asked,many\n")
+    files = {"kind": "table", "tokenizer": tokenizer, "valid": tmp_path / "b.csv"}
+    with pytest.raises(DataError, match=r"b.csv:3: label: expected a finite number, found 'many'"):
+        prepare(tmp_path / "a.csv", out=tmp_path / "t", **files)
+    (tmp_path / "a.csv").write_text("text,label\nthe river,2\nshe asked,10\n")
+    plain = {"kind": "table", "tokenizer": tokenizer, "valid_fraction": 0.0}
+    assert prepare(tmp_path / "a.csv", out=tmp_path / "u", **plain).labels == ["2", "10"]
+    (tmp_path / "n.jsonl").write_text('{"text": "the river", "label": 0.5}\n{"text": "a boat", "label": NaN}\n')
+    with pytest.raises(DataError, match=r"n.jsonl:2: label: expected a finite number"):
+        prepare(tmp_path / "n.jsonl", out=tmp_path / "v", **plain)
+
+
 def test_a_held_out_label_that_training_lacks_is_an_error(tmp_path, parquet, tokenizer):
     train = parquet("a.parquet", text=["the river"], label=["x"])
     held = parquet("b.parquet", text=["she asked"], label=["y"])
-    with pytest.raises(DataError, match="'y' occurs in held-out rows but not in training"):
+    with pytest.raises(DataError, match=r"b.parquet:1: label: no class in training named 'y'"):
         prepare(train, valid=held, out=tmp_path / "s", kind="table", tokenizer=tokenizer)
 
 

@@ -179,11 +179,11 @@ def texts_good(path, wanted=TEXT):
 
 
 def test_faults_in_other_formats_are_told_with_their_row(tmp_path):
-    (tmp_path / "a.csv").write_text('text,n\nfine,1\n"two\nlines",2\nthree,3,4\n,5\n')
-    found = bad(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('text,n\nfine,1\n"two\nlines",2\nthree,3,4\nfour,\n')
+    found = bad(tmp_path / "a.csv", Wanted({"text": (str,), "n": (str, int)}))
     assert [(b.line, b.reason) for b in found] == [
         (5, "3 values under a header of 2"),
-        (6, "field 'text' is null"),
+        (6, "field 'n' is null"),
     ]
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -192,6 +192,35 @@ def test_faults_in_other_formats_are_told_with_their_row(tmp_path):
     assert [b.line for b in bad(tmp_path / "a.parquet")] == [2]
     (tmp_path / "a.txt").write_bytes(b"fine\nnot \xc3\n")
     assert [(b.line, b.offset) for b in bad(tmp_path / "a.txt")] == [(2, 9)]
+
+
+def test_quotation_marks_in_tabs_are_text_unless_they_hold_a_value_together(tmp_path):
+    wanted = Wanted({"text": (str,), "label": (str,)})
+    lines = [
+        "text\tlabel",
+        '"what a film\t1',
+        "bad one\t0",
+        'the end of it"\t1',
+        '"Oh" he said\t0',
+        'so "so"\t1',
+        '"a\t"b',
+    ]
+    (tmp_path / "glue.tsv").write_text("\n".join(lines))
+    found = [tuple(r.value.values()) for r in read(tmp_path / "glue.tsv", wanted, Counter())]
+    assert found == [tuple(line.split("\t")) for line in lines[1:]]
+    import pandas
+
+    rows = [["a\ttab", "1"], ['all of "it"', "0"], ['"', "1"], ["", "0"], ["plain", "1"]]
+    pandas.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    assert [list(r.value.values()) for r in read(tmp_path / "p.tsv", wanted, Counter())] == rows
+    (tmp_path / "p.tsv").write_text('text\tlabel\n"two\nlines"\t1\n')
+    assert [b.line for b in bad(tmp_path / "p.tsv", wanted)] == [2]
+
+
+def test_an_empty_text_in_a_table_of_values_is_an_empty_text(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n,yes\nfine,\n")
+    found = list(read(tmp_path / "a.csv", Wanted({"text": (str,), "label": (str, int)}), Counter()))
+    assert found[0].value == {"text": "", "label": "yes"} and found[1].reason == "field 'label' is null"
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.tsv.gz"])
@@ -257,6 +286,9 @@ def test_a_line_of_20_mib_is_refused_and_the_next_one_read(tmp_path):
     found = list(read(path, TEXT, Counter()))
     assert [type(f) for f in found] == [Record, Bad, Record]
     assert found[1].line == 2 and "16 MiB" in found[1].reason and found[2].line == 3
+    assert found[1].offset == 14  # where the line begins
+    path.write_bytes(b"\n" + b"x" * (40 << 20))
+    assert bad(path)[0].offset == 1
 
 
 def test_a_long_line_of_plain_text_is_cut_up_and_nothing_is_lost(tmp_path):
@@ -265,8 +297,21 @@ def test_a_long_line_of_plain_text_is_cut_up_and_nothing_is_lost(tmp_path):
     path.write_text(text)
     tally = Counter()
     found = [r.value["text"] for r in read(path, TEXT, tally)]
-    assert "".join(found).replace("\n", "") == text
+    assert "".join(found) == text
     assert tally["documents_cut"] == len(found) - 1 > 0 and max(map(len, found)) <= 4 << 20
+
+
+def test_a_long_line_is_one_document_where_lines_are(tmp_path):
+    (tmp_path / "a.txt").write_text("word " * 500_000 + "\nshort\n\nlast")
+    found = [r.value["text"] for r in read(tmp_path / "a.txt", TEXT._replace(documents="line"), Counter())]
+    assert [len(text) for text in found] == [2_500_000, 5, 4]
+    whole = [r.value["text"] for r in read(tmp_path / "a.txt", TEXT, Counter())]
+    assert whole == ["word " * 500_000 + "\nshort\n\nlast"]
+
+
+def test_an_integer_of_thousands_of_digits_is_a_bad_record(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "b", "n": ' + "9" * 5000 + "}\n")
+    assert [(b.line, b.offset) for b in bad(tmp_path / "a.jsonl")] == [(2, 14)]
 
 
 def test_lines_do_not_depend_on_the_size_of_blocks(tmp_path, monkeypatch):

@@ -24,6 +24,13 @@ def test_the_held_out_part_is_found_beside_the_training_part(write, train, held)
     assert table.part("valid").files == [two] and table.valid.train is table
 
 
+def test_every_shard_of_the_held_out_part_is_read(write):
+    for number in range(2):
+        write(f"set/train-{number}-of-2.parquet", ["x"])
+        folder = write(f"set/validation-{number}-of-2.parquet", [f"held {number}"]).parent
+    assert [r.value["text"] for r in Table.open(folder).part("valid").read(TEXT)] == ["held 0", "held 1"]
+
+
 def test_no_held_out_part_is_an_error_only_when_it_is_wanted(write):
     table = Table.open(write("a.jsonl", ["x"]))
     assert table.part("train") is table

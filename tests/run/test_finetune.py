@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from modeledge.core import DataError, InputError, RecipeError
+from modeledge.core import DataError, InputError, RecipeError, find
+from modeledge.data.prepare import prepare
 from modeledge.data.tables import Table
 from modeledge.run.answer import rows_for
 from modeledge.run.checkpoint import own_tensors
@@ -144,6 +146,44 @@ def test_a_saved_model_answers_as_it_did_when_it_was_judged(models, table, tmp_p
     assert again == pytest.approx(tuned.figures[0], abs=1e-6)
     told = json.loads((tmp_path / "o" / "results.json").read_text())
     assert told["seeds"]["0"] == pytest.approx(tuned.figures[0]) and told["settings"]["steps"] == 2
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_model_remembers_how_its_options_were_numbered(models, table, tmp_path, first):
+    rows = [json.loads(line) for line in table.read_text().splitlines()][:40]
+    for place, row in enumerate(rows):
+        row["which"] = first + place % 2
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    finetune(
+        models("bert"), ask("choice", tmp_path / "t.jsonl"), Tuning(most=2, **FAST), out=tmp_path / "o", quiet=True
+    )
+    found = []
+    for said in (1, "ab"[1 - first]):  # the same option by its number and by its letter
+        (tmp_path / "v.jsonl").write_text("".join(json.dumps(r | {"which": said}) + "\n" for r in rows))
+        found.append(evaluate_model(tmp_path / "o", tmp_path / "v.jsonl"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_a_prepared_table_is_read_in_the_model_s_own_ids_only(models, table, tmp_path, family):
+    files = {"valid": [str(table.with_name("x.valid.jsonl"))], "label": "place"}
+    own = load_model(models(family)).facts.tokenizer
+    prepare(str(table), out=tmp_path / "own", kind="table", tokenizer=own, **files)
+    config = find("tokenizers", "byte_bpe").Config(kind="byte_bpe", vocab=300)
+    prepare(str(table), out=tmp_path / "other", kind="table", tokenizer=config, **files)
+    question = Question("classify", tmp_path / "own")
+    finetune(models(family), question, Tuning(most=2), out=tmp_path / "o", quiet=True)
+    assert evaluate_model(tmp_path / "o", tmp_path / "own" / "valid") and predict(tmp_path / "o", tmp_path / "own")
+    for call in (
+        lambda: finetune(models(family), Question("classify", tmp_path / "other"), quiet=True),
+        lambda: finetune(models(family), replace(question, valid=tmp_path / "other"), quiet=True),
+        lambda: evaluate_model(tmp_path / "o", tmp_path / "other"),
+        lambda: predict(tmp_path / "o", tmp_path / "other"),
+        lambda: evaluate_model(models(family), tmp_path / "other", task="loss"),
+        lambda: evaluate_model(models(family), tmp_path / "other", task="probe"),
+    ):
+        with pytest.raises(InputError, match=r"other.*ids are not those of .* has [0-9a-f]{16}\n  next: prepare"):
+            call()
 
 
 def test_predict_needs_no_labels_and_keeps_the_order(taught, tmp_path):

@@ -108,6 +108,63 @@ def test_a_vision_model_is_fine_tuned_on_a_store_and_answers_by_name(models, pic
     assert old.keys() == new.keys() and not all(torch.equal(old[k], new[k]) for k in old)
 
 
+def shots(out, colours, names):
+    """A store of pictures without a held-out part, its classes in the order of `names` (None: unlabelled)."""
+    rng = np.random.default_rng(1)
+    with StoreWriter(out) as writer:
+        image = rng.integers(0, 120, (len(colours), 8, 8, 3), dtype=np.uint8)
+        image[np.arange(len(colours)), :, :, [2 * NAMES.index(c) for c in colours]] += 120
+        writer.column("image", np.uint8, (8, 8, 3)).append(image)
+        if names:
+            writer.column("label", np.int32).append(np.array([names.index(c) for c in colours]))
+        writer.finish(rows=len(colours), meta={"labels": names or []})
+    return out
+
+
+@pytest.fixture(scope="module")
+def painter(models, pictures, tmp_path_factory):
+    """A vision model that has learnt to tell red from blue."""
+    out = tmp_path_factory.mktemp("painter") / "o"
+    finetune(models / "toy_vit", Question("image_label", pictures), Tuning(epochs=9, lr=3e-3), out=out, quiet=True)
+    return out
+
+
+def test_classes_of_pictures_are_the_model_s_in_whatever_order_a_store_has_them(painter, tmp_path):
+    colours = ["red", "blue", "blue", "red", "blue"] * 4
+    for nth, names in enumerate((["red", "blue"], ["blue", "red"], ["blue", "green", "red"])):
+        store = shots(tmp_path / str(nth), colours, names)
+        assert evaluate_model(painter, store)["accuracy"] > 0.9
+        assert evaluate_model(painter, store, task="loss")["image_label.accuracy"] > 0.9
+        said = [a["label"] for a in predict(painter, store)]
+        assert np.mean([a == b for a, b in zip(said, colours, strict=True)]) > 0.9
+    assert evaluate_model(painter, shots(tmp_path / "blue", ["blue"] * 9, ["blue"]))["accuracy"] > 0.8
+    bare = shots(tmp_path / "bare", colours, None)
+    assert [a["label"] for a in predict(painter, bare)] == said
+    with pytest.raises(InputError, match="no labels to judge by"):
+        evaluate_model(painter, bare)
+    wrong = shots(tmp_path / "wrong", ["red"], ["red"])
+    meta = json.loads((wrong / "store.json").read_text())
+    (wrong / "store.json").write_text(json.dumps(meta | {"labels": ["rad"]}))
+    with pytest.raises(InputError, match=r"no class in training named 'rad'; did you mean 'red'"):
+        evaluate_model(painter, wrong)
+
+
+def test_rows_to_judge_on_may_lie_in_a_store_of_their_own(models, pictures, tmp_path):
+    other = shots(tmp_path / "valid", ["red"] * 7, ["blue", "red"])
+    question = Question("image_label", pictures, valid=other)
+    tuned = finetune(models / "toy_vit", question, Tuning(most=1), out=tmp_path / "o", quiet=True)
+    assert tuned.figures[0] == evaluate_model(tmp_path / "o", other) != evaluate_model(tmp_path / "o", pictures)
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(InputError, match="x.jsonl: not a store of pictures"):
+        finetune(models / "toy_vit", Question("image_label", pictures, valid=tmp_path / "x.jsonl"), quiet=True)
+
+
+def test_pictures_of_a_single_class_are_nothing_to_learn_from(models, pictures, tmp_path):
+    flat = shots(tmp_path / "flat", ["red"] * 8, ["red"])
+    with pytest.raises(InputError, match=r"every picture is of the class 'red'.*\n  next: prepare a folder of folders"):
+        finetune(models / "toy_vit", Question("image_label", flat), Tuning(most=1), quiet=True)
+
+
 def test_what_cannot_be_looked_at_is_said(models, pictures, tmp_path):
     for call, says in (
         (lambda: evaluate_model(models / "toy_vit", pictures, task="prob"), "did you mean 'probe'"),

@@ -39,6 +39,13 @@ def test_data_arguments_find_their_source_and_a_wrong_or_missing_name_is_told():
         stores_for(recipe, ["a", "b"])
 
 
+def test_a_path_may_have_an_equals_sign_in_it(tmp_path):
+    recipe, file = check(resolve("bert")), tmp_path / "lang=en" / "a.txt"
+    file.parent.mkdir()
+    file.write_text("text")
+    assert stores_for(recipe, [str(file)]) == {"text": file} == stores_for(recipe, [f"text={file}"])
+
+
 @pytest.mark.parametrize(("load", "told"), [(0.4, 0.0), (1.4, 0.0), (1.6, 1.6), (9.0, 9.0)])
 def test_a_busy_machine_is_told_from_an_idle_one(load, told, monkeypatch):
     monkeypatch.setattr(stage.os, "getloadavg", lambda: (load, 0.0, 0.0))

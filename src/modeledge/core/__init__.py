@@ -8,7 +8,16 @@ As indices, q and k are one query's and one key's position.
 
 from modeledge.core.batch import IGNORE, PER_TOKEN, Batch
 from modeledge.core.config import Config, PartConfig, Slot, part
-from modeledge.core.errors import DataError, InputError, ModeledgeError, RecipeError, RunError, nearest, unknown
+from modeledge.core.errors import (
+    DataError,
+    InputError,
+    ModeledgeError,
+    RecipeError,
+    RunError,
+    TooLittle,
+    nearest,
+    unknown,
+)
 from modeledge.core.facts import Facts
 from modeledge.core.find import Part, add_plugin, build, find, kinds
 from modeledge.core.output import Output, Sum
@@ -32,6 +41,7 @@ __all__ = [
     "Shuffle",
     "Slot",
     "Sum",
+    "TooLittle",
     "add_plugin",
     "build",
     "find",

@@ -26,6 +26,10 @@ class DataError(InputError):
     """A file, a row or a column is wrong; the message begins with the file and, where there is one, the line."""
 
 
+class TooLittle(DataError):
+    """There is not enough of the data for a single row; held-out data may do without."""
+
+
 class RunError(ModeledgeError):
     """A run failed while running (numbers, disk, processes). Exit code 1."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from modeledge.core import DataError
+from modeledge.core import DataError, unknown
 from modeledge.data._encode import Encoder, content_hash
 from modeledge.data._job import Job, batches, ordered_map
 from modeledge.data._pixels import Unusable, image_bytes, picture_size, to_pixels
@@ -106,13 +108,14 @@ class RowsWriter:
     def __init__(self, writer: StoreWriter, encoder: RowEncoder, columns: Sequence[str], *, fraction: float):
         self.writer, self.encoder, self.columns, self.fraction = writer, encoder, columns, fraction
         self.labels: dict[bool, list[Any]] = {False: [], True: []}
+        self.held_at: list[str] = []
         self.rows = {False: 0, True: 0}
         self.tokens = {False: 0, True: 0}
         text = encoder.text
         self.frequency = np.zeros(text.tokenizer.vocab if text else 0, np.int64)
 
-    def append(self, made: Made, labels: Sequence[Any] | None, *, held: bool) -> None:
-        """Write rows to their sides; `held`: all of them are held out."""
+    def append(self, made: Made, labels: Sequence[tuple[Any, str]] | None, *, held: bool) -> None:
+        """Write rows, with their labels and where each stands, to their sides; `held`: all of them are held out."""
         side = held_out(made.hashes, self.fraction) | held
         for which in (False, True):
             rows = side == which
@@ -131,21 +134,26 @@ class RowsWriter:
                     self.frequency += np.bincount(chosen.tokens, minlength=len(self.frequency))
             if labels is not None:
                 found = [labels[i] for i in made.kept[rows].tolist()]
-                self.labels[which] += [sys.intern(v) if isinstance(v, str) else v for v in found]
+                self.labels[which] += [sys.intern(v) if isinstance(v, str) else v for v, _ in found]
+                for at in (at for v, at in found if isinstance(v, float) and not math.isfinite(v)):
+                    raise DataError(f"{at}: label: expected a finite number")
+                self.held_at += [at for _, at in found] if which else []
             self.rows[which] += int(rows.sum())
 
     def _write_labels(self) -> list[str]:
-        """Numbers as they are, names as their places in the sorted list of names, which is returned."""
-        numbers = any(isinstance(v, float) for v in self.labels[False])
+        """Numbers as they are, names as their places in the sorted list of names, which is returned.
+
+        Labels are numbers where one has a fraction; separated values hold texts, so there all must read as numbers."""
+        numbers = any(isinstance(v, float) for v in self.labels[False]) or _are_numbers(self.labels[False])
         names = [] if numbers else sorted({str(v) for v in self.labels[False]}, key=_natural)
         place = {name: i for i, name in enumerate(names)}
         for which, values in self.labels.items():
-            strange = [v for v in values if not numbers and str(v) not in place]
-            if strange:
-                raise DataError(f"the label {str(strange[0])!r} occurs in held-out rows but not in training")
+            for value, at in zip(values, self.held_at if which else itertools.repeat("training rows"), strict=False):
+                if _number(value) is None if numbers else str(value) not in place:
+                    raise DataError(_strange(value, at, names))
             if self.rows[which]:
                 writer = self.writer.valid() if which else self.writer
-                found = values if numbers else [place[str(v)] for v in values]
+                found = [_number(v) if numbers else place[str(v)] for v in values]
                 writer.column("label", np.float32 if numbers else np.int32).append(np.array(found))
         return names
 
@@ -161,6 +169,31 @@ class RowsWriter:
             self.writer.column("frequency", np.int64).append(self.frequency)
         self.writer.finish(rows=self.rows[False], valid_rows=self.rows[True], meta=meta | {"labels": names})
         return names
+
+
+def _number(value: Any) -> float | None:
+    """The finite number that a label is or spells."""
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _are_numbers(labels: Sequence[Any]) -> bool:
+    """Whether labels are texts that all spell numbers, one of them not a whole one."""
+    names = {v for v in labels if v is not None}
+    if not names or not all(isinstance(v, str) for v in names):
+        return False
+    numbers = [_number(v) for v in names]
+    return all(n is not None for n in numbers) and not all(float(n or 0).is_integer() for n in numbers)
+
+
+def _strange(value: Any, at: str, names: Sequence[str]) -> str:
+    """What to say of a label that is no number, or that training lacks."""
+    if not names:
+        return f"{at}: label: expected a finite number, found {value!r}"
+    return unknown(f"{at}: label", "class in training", str(value), names, then="mend it, or other rows to hold out")
 
 
 def _natural(name: str) -> tuple[float, str]:
@@ -203,7 +236,8 @@ def write_rows(
                 r = records[number]
                 job.reject(Bad(r.file, r.line, r.offset, reason))
             job.tally["empty_rows"] += len(records) - len(encoded.kept) - len(encoded.bad)
-            made.append(encoded, [r.value[label] for r in records] if label else None, held=held)
+            labels = [(r.value[label], f"{r.file}:{r.line}") for r in records] if label else None
+            made.append(encoded, labels, held=held)
             job.report(made.rows[False])
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from modeledge.core import DataError, RunError
 from modeledge.data.readers import Bad, Record, Wanted, read
-from modeledge.data.store import sha256
+from modeledge.data.store import sources_of
 
 REJECTS = "rejects.jsonl"
 Progress = Callable[[float, int], None]
@@ -93,9 +93,8 @@ class Job:
             self.progress(min(self.tally["read"] / self.total, 1.0), made)
 
     def sources(self) -> list[dict[str, Any]]:
-        """Name, size and SHA-256 of every file read, to find out later whether it has changed."""
-        parts = [part for f in self.files for part in (sorted(f.glob("*.arrow")) if f.is_dir() else [f])]
-        return [{"file": str(f), "bytes": f.stat().st_size, "sha256": sha256(f)} for f in parts]
+        """Name, size and SHA-256 of every file read."""
+        return sources_of(self.files)
 
     def processes(self, wanted: int | None) -> int:
         """As many processes as asked for; by default (or 0) one for little data, else one a core."""

@@ -198,6 +198,13 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
+def sources_of(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of every file (of a `datasets` folder: its parts), to find out later whether it has
+    changed."""
+    parts = [part for f in files for part in (sorted(f.glob("*.arrow")) if f.is_dir() else [f])]
+    return [{"file": str(p), "bytes": p.stat().st_size, "sha256": sha256(p)} for p in parts]
+
+
 def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

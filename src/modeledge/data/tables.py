@@ -14,7 +14,7 @@ import numpy as np
 
 from modeledge.core import DataError
 from modeledge.data.readers import TABLES, Bad, Record, Wanted, ending, expand, read
-from modeledge.data.store import META, Store, sha256
+from modeledge.data.store import META, Store, sources_of
 
 _TRAIN = ("train", "training")
 _VALID = ("valid", "validation", "val", "dev")
@@ -36,11 +36,14 @@ class Table:
         that name in a folder (valid, validation, val or dev), else none. Raises DataError for files that do not
         exist."""
         first = Path(path if isinstance(path, str | Path) else path[0])
-        held = Path(valid) if valid is not None else None
+        held: Any = Path(valid) if valid is not None else None
         if held is None and isinstance(path, str | Path):
             path, held = _splits(first)
         files = expand(path, allowed=TABLES)
-        return cls(first, files, valid=cls(held, expand(held, allowed=TABLES)) if held is not None else None)
+        if held is None:
+            return cls(first, files)
+        home = held[0] if isinstance(held, list) else held
+        return cls(first, files, valid=cls(home, expand(held, allowed=TABLES)))
 
     def __contains__(self, name: str) -> bool:
         return False  # a table has no columns of a store
@@ -48,8 +51,7 @@ class Table:
     @cached_property
     def meta(self) -> dict[str, Any]:
         """What the table is made of: names, sizes and SHA-256 of its files."""
-        parts = [part for f in self.files for part in (sorted(f.glob("*.arrow")) if f.is_dir() else [f])]
-        told = [{"file": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in parts]
+        told = [{**said, "file": Path(said["file"]).name} for said in sources_of(self.files)]
         return {"kind": "table", "sources": told, "valid": self.valid.meta if self.valid else None}
 
     def part(self, split: str) -> Table:
@@ -88,11 +90,17 @@ def _ragged(store: Store, name: str) -> list[Any]:
 
 
 def open_data(path: str | Path, *, valid: str | Path | None = None) -> Store | Table:
-    """The store in a folder with a store.json, else the table at the path."""
-    return Store.open(path) if (Path(path) / META).is_file() else Table.open(path, valid=valid)
+    """The store in a folder with a store.json, else the table at the path; `valid`: its held-out rows, instead of those
+    that were held out of it or lie beside it."""
+    if not (Path(path) / META).is_file():
+        return Table.open(path, valid=valid)
+    store = Store.open(path)
+    if valid is not None:
+        store.valid = open_data(valid)  # type: ignore[assignment]
+    return store
 
 
-def _splits(path: Path) -> tuple[str | Path | list[Path], Path | None]:
+def _splits(path: Path) -> tuple[str | Path | list[Path], Path | list[Path] | None]:
     """The training files at `path`, and the held-out ones beside them."""
     if path.is_file():
         for word in _TRAIN:
@@ -106,7 +114,7 @@ def _splits(path: Path) -> tuple[str | Path | list[Path], Path | None]:
         train = [p for p in inside if _stem(p) in _TRAIN]
         held = [p for p in inside if _stem(p) in _VALID]
         if train:
-            return train, held[0] if held else None
+            return train, held or None
     return path, None
 
 

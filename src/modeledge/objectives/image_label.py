@@ -55,7 +55,12 @@ class ImageLabel(Objective):
         if not self.names:
             raise InputError(
                 f"objective {config.name or config.kind!r}: the data has no classes\n"
-                "  next: prepare pictures with labels (a folder a class, or --label COLUMN)"
+                "  next: prepare pictures with labels (a folder a class, or --column label=COLUMN)"
+            )
+        if len(self.names) < 2:
+            raise InputError(
+                f"objective {config.name or config.kind!r}: every picture is of the class {self.names[0]!r}, there is "
+                "nothing to tell apart\n  next: prepare a folder of folders, one a class"
             )
         self.head = build("heads", config.head, facts, backbone, outputs=len(self.names))
         if config.train == "head":

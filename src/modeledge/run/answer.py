@@ -16,10 +16,12 @@ from modeledge.core import Batch, DataError, InputError, build, find, keyed
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources.table import LabelledTable
 from modeledge.data.store import Store
+from modeledge.data.tables import Table, open_data
 from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.run.generate import generate
+from modeledge.run.identity import refuse_other_ids
 from modeledge.run.keep import Loaded
 from modeledge.run.model import Model
 from modeledge.run.search import Beam, Greedy, Sample
@@ -71,27 +73,43 @@ def task_of(model: Model, asked: str | None = None) -> tuple[str, str]:
     )
 
 
-def data_of(loaded: Loaded, asked: str | None = None) -> Any:
-    """The settings of the data a model was taught a task with. Raises InputError for a model that was not."""
+def data_of(loaded: Loaded, asked: str | None = None) -> tuple[str, Any]:
+    """The data a model was taught a task with: its name and settings. Raises InputError for a model that was not."""
     objective: Any = loaded.model.objectives[task_of(loaded.model, asked)[1]]
-    return loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
+    name = objective.config.on or next(iter(loaded.recipe.data))
+    return name, loaded.recipe.data[name]
+
+
+def numbered(loaded: Loaded, config: Any, name: str) -> Any:
+    """The settings of the source `name`, its classes numbered as the model was taught them."""
+    if getattr(config, "labels", ()) is not None:  # it says so itself, or knows no classes
+        return config
+    labels = loaded.facts.labels
+    known = labels.get(name) or (None if getattr(config, "form", "") == "choice" else labels.get("label"))
+    return config.model_copy(update={"labels": tuple(known)}) if known else config
 
 
 def rows_for(
     loaded: Loaded, store: Any, *, task: str | None = None, columns: dict[str, Any] | None = None, **changes: Any
 ) -> Any:
     """Rows of a table (or pictures of a store) in the form the model was taught, its classes numbered as then."""
-    config = data_of(loaded, task)
+    name, config = data_of(loaded, task)
     kind = find("data.sources", config.kind)
-    if kind.reads != "table":
+    if kind.reads not in ("table", "images"):
         return build("data.sources", config, store, loaded.facts, "train")
-    known = {k: v for k in ROLES if (v := getattr(config, k, None))}
-    taught, name = task_of(loaded.model, task)
-    keys = config.model_dump() | known_columns(taught, known | (columns or {})) | {"limit": None}
-    if "labels" in keys:
-        objective: Objective = loaded.model.objectives[name]  # type: ignore[assignment]
-        keys["labels"] = config.labels or loaded.facts.labels.get(objective.config.on or "label")
+    keys = numbered(loaded, config, name).model_dump()
+    if kind.reads == "table":
+        known = {k: v for k in ROLES if (v := getattr(config, k, None))}
+        keys |= known_columns(task_of(loaded.model, task)[0], known | (columns or {})) | {"limit": None}
     return kind(kind.Config.model_validate(keys | changes), store, loaded.facts, "train")
+
+
+def open_for(loaded: Loaded, data: str | Path, *, valid: str | Path | None = None) -> Store | Table:
+    """The data at a path, to be read by a model. Raises InputError for a store whose ids are not the model's."""
+    found = open_data(data, valid=valid)
+    for part in (found, found.valid):
+        refuse_other_ids(part, loaded.facts.tokenizer, loaded.path)
+    return found
 
 
 def held_out(store: Any) -> Any:

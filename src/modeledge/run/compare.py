@@ -1,28 +1,31 @@
 """Several recipes at the same cost, side by side: pre-trained with each seed, then asked the same questions.
 
 The unit of the budget says what is equal: floating-point operations counted on each recipe's own graph, tokens, steps,
-or seconds. Held-out losses are a measure only where they mean the same: the same objectives on the same tokens. Each
-finished cell is a line of cells.jsonl; comparison.md, comparison.json and (with matplotlib) comparison.svg say what
-came out."""
+or seconds. Held-out losses are a measure only where they mean the same: the same objectives, set alike but for their
+heads and weights, on rows cut alike from the same tokens. Each finished cell is a line of cells.jsonl; comparison.md,
+comparison.json and (with matplotlib) comparison.svg say what came out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from modeledge.analysis.intervals import Interval, difference, interval
-from modeledge.core import RecipeError
+from modeledge.core import RecipeError, find
+from modeledge.data.readers import Wanted
+from modeledge.data.sources._table_forms import wanted_columns
 from modeledge.data.store import Store
+from modeledge.data.tables import Table, open_data
 from modeledge.recipe.resolve import Tree, resolve
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.budget import Budget, parse_budget
-from modeledge.run.contest import digest
 from modeledge.run.finetune import finetune
+from modeledge.run.identity import data_identity, digest
 from modeledge.run.job import run_job, stores_for
 from modeledge.run.keep import load_model
 from modeledge.run.ledger import Ledger
@@ -31,6 +34,7 @@ from modeledge.run.progress import Progress, Silent, make_progress
 from modeledge.run.question import PLAIN, Question, Tuning
 from modeledge.run.stage import Done, Job
 from modeledge.run.stores import open_or_make
+from modeledge.run.tasks import known_columns, task_kind
 
 BUDGET = "1e14flop"
 """What a recipe may spend where nothing is said: some minutes of a small model on a laptop."""
@@ -133,13 +137,14 @@ def compare(
     amount, trees = parse_budget(budget), [resolve(name, size=size, sets=list(sets)) for name in recipes]
     arms = [Arm(tree, check(tree), home, amount, device, progress) for tree in trees]
     places = [stores_for(arm.recipe, paths) for arm in arms]
+    asked = digest([examined(q) for q in questions], tuning)
     ledger = Ledger(home / "cells.jsonl")
     rows: list[dict[str, Any]] = []
     for arm, found in zip(arms, places, strict=True):
         arm.open(found)
         cells = []
         for seed in range(seeds):
-            cell = arm.cell(ledger, seed, questions, tuning)
+            cell = arm.cell(ledger, seed, questions, tuning, asked=asked)
             if isinstance(cell, int):
                 return Comparison(home, budget, [], rows, cell)
             cells.append(cell)
@@ -160,15 +165,17 @@ class Arm:
     def open(self, paths: dict[str, Path]) -> None:
         """Open or make the stores; recipes with the same tokenizer share them."""
         for name, path in paths.items():
-            source = self.recipe.data[name]
-            cache = self.home / "stores" / digest(self.recipe.tokenizer, getattr(source, "reads", "text"), str(path))
+            cache = self.home / "stores"
             self.stores[name] = open_or_make(path, self.recipe, name, cache=cache, progress=self.progress)
 
-    def cell(self, ledger: Ledger, seed: int, questions: Sequence[Question], tuning: Tuning) -> dict[str, Any] | int:
-        """One seed: pre-train, judge, fine-tune on every question. The exit code if it was stopped by a signal."""
-        how = digest(self.recipe, self.amount)
+    def cell(
+        self, ledger: Ledger, seed: int, questions: Sequence[Question], tuning: Tuning, *, asked: str
+    ) -> dict[str, Any] | int:
+        """One seed: pre-train, judge, fine-tune on every question; `asked`: what the questions and their data go by.
+        The exit code if it was stopped by a signal."""
+        how = digest(self.recipe, self.amount, data_identity(self.stores))
         run = self.home / "runs" / f"{self.tree.name}-{how}-{seed}"
-        key: dict[str, Any] = {"recipe": self.tree.name, "how": digest(how, questions, tuning), "seed": seed}
+        key: dict[str, Any] = {"recipe": self.tree.name, "how": digest(how, asked), "seed": seed}
         known = ledger.find(**key)
         if known is None:
             if not (run / "cost.json").is_file():
@@ -209,12 +216,34 @@ def cost(done: Done) -> dict[str, Any]:
     }
 
 
+def examined(question: Question) -> str:
+    """What a question goes by: what is asked, and the content of its rows, wherever they lie.
+
+    Raises InputError for what would stop its fine-tuning: a task, a column, a row that is wrong, nothing held out."""
+    kind, columns = task_kind(question.task), known_columns(question.task, question.columns)
+    given = question.data
+    data = given if isinstance(given, Table) else open_data(given, valid=question.valid)
+    for part in (data, data.part("valid")):
+        if isinstance(part, Table) and kind.form:
+            target = "none" if question.task == "embed" else kind.target
+            keys = {"kind": "table", "form": kind.form, "target": target, **columns}
+            wanted, optional = wanted_columns(find("data.sources", "table").Config.model_validate(keys))
+            part.read(Wanted(wanted, optional=optional))
+    return digest(replace(question, data="", valid=None), data.meta, data.part("valid").meta)
+
+
+def meaning(recipe: Recipe) -> str:
+    """What the held-out losses of a recipe mean: two may be compared where this is the same."""
+    asked = [o.model_dump(exclude={"head", "weight"}) for o in recipe.objectives]
+    return digest(asked, recipe.data, recipe.tokenizer)
+
+
 def measures(arms: Sequence[Arm], questions: Sequence[str], rows: list[dict[str, Any]]) -> list[str]:
     """What the recipes are judged by, the most telling first; puts the values into the cells.
 
     The mean over questions if there are several, each question, and the losses where they can be compared."""
     found = list(questions)
-    same = len({digest([o.kind for o in arm.recipe.objectives], arm.recipe.tokenizer) for arm in arms}) == 1
+    same = len({meaning(arm.recipe) for arm in arms}) == 1
     losses = [k for k in rows[0]["cells"][0]["losses"] if same]
     for row in rows:
         for cell in row["cells"]:

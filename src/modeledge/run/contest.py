@@ -6,7 +6,6 @@ came out, whichever way."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from modeledge.analysis.intervals import Interval, difference, interval
 from modeledge.data.store import sha256
 from modeledge.run.finetune import finetune
+from modeledge.run.identity import digest
 from modeledge.run.keep import Loaded
 from modeledge.run.ledger import Ledger
 from modeledge.run.progress import Silent
@@ -38,11 +38,6 @@ class Contender:
         if self.tuning.scratch:
             return digest(self.loaded.recipe.backbone)
         return sha256(self.loaded.path / "model.safetensors")[:12]
-
-
-def digest(*things: object) -> str:
-    """A few characters that depend on what the things look like."""
-    return hashlib.sha256(repr(things).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from modeledge.analysis.retrieval import retrieval_of_pairs
 from modeledge.analysis.zero_shot import class_vectors, text_embedder, zero_shot
 from modeledge.core import Batch, InputError, build, find, keyed, unknown
 from modeledge.data.store import Store
-from modeledge.data.tables import open_data
 from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
 from modeledge.objectives._show import show
-from modeledge.run.answer import held_out, outputs
+from modeledge.run.answer import held_out, numbered, open_for, outputs
 from modeledge.run.evaluate import evaluate
 from modeledge.run.feed import Feed
 from modeledge.run.forms import is_causal
@@ -61,7 +60,7 @@ class Asked:
 
     def split(self) -> tuple[Any, Any]:
         """Rows to fit on and rows to judge on. Raises InputError if nothing was held out."""
-        store = open_data(self.data)
+        store = open_for(self.loaded, self.data)
         if store.valid is None:
             raise InputError(
                 f"{self.data}: there are no held-out rows to judge on\n"
@@ -74,7 +73,7 @@ class Asked:
     def vectors(self, source: Any) -> tuple[Tensor, np.ndarray]:
         """One vector a row (n d) and the rows' classes. Raises InputError for rows without classes."""
         pictures = source.config.kind != "table"
-        label = source.store["label"] if pictures and "label" in source.store else getattr(source, "label", None)
+        label = source.label if hasattr(source, "label") else source.store["label"] if "label" in source.store else None
         if label is None:
             raise InputError(f"{self.data}: these rows have no label\n  next: --column label=COLUMN")
         return (self.pictures(source) if pictures else self.texts(source)), np.array(label)
@@ -132,7 +131,7 @@ def knn(asked: Asked) -> dict[str, float]:
 def named_classes(asked: Asked) -> dict[str, float]:
     """Pictures classified by the names of their classes."""
     objective, loaded = asked.dual(), asked.loaded
-    source = asked.rows(held_out(open_data(asked.data)))
+    source = asked.rows(held_out(open_for(asked.loaded, asked.data)))
     names = list(source.store.meta.get("labels") or [])
     if not names:
         raise InputError(f"{asked.data}: the classes of these pictures have no names")
@@ -154,7 +153,7 @@ def search(asked: Asked) -> dict[str, float]:
     if towers is not None and towers.query is not None:
         return evaluate_search(asked.loaded, asked.data, asked.columns, asked.device)
     objective, loaded = asked.dual(), asked.loaded
-    store = held_out(open_data(asked.data))
+    store = held_out(open_for(asked.loaded, asked.data))
     config = next(iter(loaded.recipe.data.values()))
     source = build("data.sources", config, store, loaded.facts, "train")
     model = loaded.model.to(asked.device).eval()
@@ -174,9 +173,9 @@ def search(asked: Asked) -> dict[str, float]:
 def losses(asked: Asked) -> dict[str, float]:
     """The model's own losses (nats per target) and metrics on a store, all its rows or the held-out part."""
     loaded, model = asked.loaded, asked.loaded.model.to(asked.device)
-    whole: Any = open_data(asked.data)
+    whole: Any = open_for(asked.loaded, asked.data)
     split = "valid" if isinstance(whole, Store) and whole.valid is not None else "train"
-    data = loaded.recipe.data.items()
+    data = [(n, numbered(loaded, c, n)) for n, c in loaded.recipe.data.items()]
     sources = {n: build("data.sources", c, whole, loaded.facts, split) for n, c in data}
     for _, objective in model.each():
         if type(objective).consult is not Objective.consult:
@@ -194,7 +193,7 @@ def links(asked: Asked) -> dict[str, float]:
         raise InputError(f"{loaded.path}: not a model of triples\n  next: one from a recipe like transe")
     objective: Any = known
     config = loaded.recipe.data[objective.config.on or next(iter(loaded.recipe.data))]
-    source = build("data.sources", config, open_data(asked.data), loaded.facts, "train")
+    source = build("data.sources", config, open_for(asked.loaded, asked.data), loaded.facts, "train")
     held = source.store.valid or source.store
     if objective.pool is None:
         vectors = model.backbone.embed.weight.detach()  # type: ignore[union-attr]
@@ -220,7 +219,7 @@ def names(asked: Asked) -> dict[str, float]:
     known: Any = next((o for _, o in model.each() if o.config.kind == "mlm"), None)
     if known is None or config.kind != "typed_entities":
         raise InputError(f"{loaded.path}: not a model of typed entities\n  next: one from a recipe like oag_bert")
-    source = build("data.sources", config, held_out(open_data(asked.data)), loaded.facts, "train")
+    source = build("data.sources", config, held_out(open_for(asked.loaded, asked.data)), loaded.facts, "train")
     records, longest = [source.entities(i) for i in range(len(source))], source.config.longest
     pool: dict[int, list[np.ndarray]] = {}
     for kind, ids in dict.fromkeys((k, tuple(v)) for r in records for k, v in r if len(v) <= longest):

@@ -1,4 +1,4 @@
-"""Whether a run is continued as what it was: the same recipe, tokenizer and data."""
+"""What a run or a store goes by, and whether a run is continued as what it was: the same recipe, tokenizer and data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from modeledge.data.store import Store
 from modeledge.recipe.compare import brief, diff
 from modeledge.recipe.resolve import Tree
 from modeledge.run.budget import Budget
+from modeledge.tokenizers import load_tokenizer
 
 
 def data_identity(stores: dict[str, Store]) -> dict[str, str]:
@@ -56,3 +57,24 @@ def refuse_changes(stored: dict[str, Any], tree: Tree, where: Path) -> None:
             f"{where}: the recipe has changed since this run began\n{lines}\n"
             f"  next: resume with the same recipe, or start a new run with --init {where}"
         )
+
+
+def refuse_other_ids(store: Any, tokenizer: Any, model: Path | str) -> None:
+    """Raise InputError for a store whose ids are not those of the model, naming both tokenizers: ids mean nothing under
+    another one, even if it has as many. What a model has learnt on top (GPT's tokens of a task) does no harm."""
+    written = store.meta.get("fingerprint") if isinstance(store, Store) else None
+    if written is None or tokenizer is None or written == tokenizer.fingerprint:
+        return
+    home = next((p for p in (store.path, store.path.parent) if (p / "tokenizer.json").is_file()), None)
+    own = tokenizer.pieces.tokens
+    there = load_tokenizer(home).pieces.tokens if home is not None else None
+    if there is None or there != own[: len(there)]:
+        raise InputError(
+            f"{store.path}: its ids are not those of {model}: they are of the tokenizer {written[:16]}, the model has "
+            f"{tokenizer.fingerprint[:16]}\n  next: prepare the data with --tokenizer {model}"
+        )
+
+
+def digest(*things: object) -> str:
+    """A few characters that depend on what the things look like."""
+    return hashlib.sha256(repr(things).encode()).hexdigest()[:12]

@@ -29,12 +29,12 @@ def stores_for(recipe: Recipe, data: Iterable[str]) -> dict[str, Path]:
 
     Raises RecipeError for a name the recipe does not have and for one that got no path."""
     names, data = list(recipe.data), list(data)
-    if len(data) == 1 and "=" not in data[0]:
+    if len(data) == 1 and not _named(data[0], names):
         return dict.fromkeys(names, Path(data[0]))
     out: dict[str, Path] = {}
     for text in data:
-        name, equals, path = text.partition("=")
-        if not equals:
+        name, _, path = text.partition("=")
+        if not _named(text, names):
             free = [n for n in names if n not in out]
             if not free:
                 raise RecipeError(f"--data {text}: this recipe reads {len(names)} source(s): {', '.join(names)}")
@@ -46,6 +46,12 @@ def stores_for(recipe: Recipe, data: Iterable[str]) -> dict[str, Path]:
     if missing:
         raise RecipeError(f"--data: nothing was given for {', '.join(missing)}\n  next: --data {missing[0]}=PATH")
     return out
+
+
+def _named(text: str, names: list[str]) -> bool:
+    """Whether `--data` says name=path; a path that is there may have `=` in it."""
+    name, equals, _ = text.partition("=")
+    return bool(equals) and (name in names or not Path(text).exists())
 
 
 def stage_trees(tree: Tree) -> list[Tree]:

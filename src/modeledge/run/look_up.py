@@ -22,12 +22,14 @@ from modeledge.core import Batch, InputError, build, keyed
 from modeledge.data.readers import Wanted
 from modeledge.data.sources._passages import Passages
 from modeledge.data.store import Store
-from modeledge.data.tables import Table, open_data
+from modeledge.data.tables import Table
 from modeledge.engine.device import choose_device
 from modeledge.objectives._index import Index, encode_texts
 from modeledge.objectives.rag import Rag
+from modeledge.run.answer import open_for
 from modeledge.run.embed import framed
 from modeledge.run.generate import GREEDY, generate
+from modeledge.run.identity import refuse_other_ids
 from modeledge.run.keep import Loaded, load_model
 from modeledge.run.search import Beam, Greedy, Sample
 
@@ -79,7 +81,7 @@ def evaluate_search(
 
     data: a table whose columns `text` and `second` hold a query and its passage, or a store, of which the (held-out)
     passages are sought by what the model was trained with, one query each."""
-    searcher, found = Searcher(loaded, device), open_data(data)
+    searcher, found = Searcher(loaded, device), open_for(loaded, data)
     if isinstance(found, Table):
         queries, passages, right = pairs_of(loaded, found, columns)
     else:
@@ -148,11 +150,7 @@ def look_up(
         raise InputError("--passages: what is to be looked up?\n  next: --text TEXT")
     searcher, store = Searcher(loaded, choose_device(device)), Store.open(Path(passages))
     tokenizer: Any = loaded.facts.tokenizer
-    if store.meta.get("fingerprint") != tokenizer.fingerprint:
-        raise InputError(
-            f"--passages {passages}: its ids are not those of {loaded.path}\n"
-            f"  next: prepare it with --tokenizer {loaded.path}"
-        )
+    refuse_other_ids(store, tokenizer, loaded.path)
     index, encoded = searcher.index(store), tokenizer.encode_batch(list(texts))
     queries = searcher.of_texts("query", encoded)
     numbers = index.top(queries, min(CANDIDATES, len(index)))

@@ -14,7 +14,7 @@ from modeledge.analysis.intervals import interval
 from modeledge.core import InputError
 from modeledge.recipe.read import read_file
 from modeledge.run.claim import Claim, Verdict, overall, read_claim
-from modeledge.run.contest import digest
+from modeledge.run.identity import digest
 
 FILE = "outcome.json"
 

@@ -25,8 +25,8 @@ class Pictures(Setting):
 
     def read(self, store: Any, keys: dict[str, Any]) -> Any:
         if not isinstance(store, Store) or "image" not in store:
-            then = f"modeledge prepare {self.question.data} --kind images --out STORE"
-            raise InputError(f"{self.question.data}: not a store of pictures\n  next: {then}")
+            then = f"modeledge prepare {store.path} --kind images --out STORE"
+            raise InputError(f"{store.path}: not a store of pictures\n  next: {then}")
         return super().read(store, keys)
 
     def objective(self) -> dict[str, Any]:

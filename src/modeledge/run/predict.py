@@ -9,9 +9,8 @@ from typing import Any
 
 from modeledge.core import InputError
 from modeledge.data.sources.blocks import Blocks
-from modeledge.data.tables import open_data
 from modeledge.engine.device import choose_device
-from modeledge.run.answer import GREEDY, How, Texts, answers, data_of, held_out, judge, rows_for, task_of
+from modeledge.run.answer import GREEDY, How, Texts, answers, data_of, held_out, judge, open_for, rows_for, task_of
 from modeledge.run.few_shot import few_shot
 from modeledge.run.frozen import look
 from modeledge.run.in_context import Normal
@@ -46,10 +45,10 @@ def predict(
     which one, of a model that was taught several (by the name of its objective).
     Raises InputError for a model that was not taught a task and for rows that lack what it reads."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
-    config = data_of(loaded, task)
+    _, config = data_of(loaded, task)
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
-    store: Any = open_data(data) if data is not None else Texts([_row(t, config) for t in texts])
+    store: Any = open_for(loaded, data) if data is not None else Texts([_row(t, config) for t in texts])
     rows = rows_for(loaded, held_out(store), task=task, columns=columns, target="none")
     return answers(loaded, shown(loaded, rows, device), task=task, device=device, how=how)
 
@@ -99,5 +98,5 @@ def evaluate_model(
         return look(loaded, data, task, columns=columns, device=device)
     taught, _ = task_of(loaded.model, task)
     scored = {"target": "number"} if taught == "embed" and "label" in (columns or {}) else {}
-    rows = rows_for(loaded, held_out(open_data(data)), task=task, columns=columns, **scored)
+    rows = rows_for(loaded, held_out(open_for(loaded, data)), task=task, columns=columns, **scored)
     return judge(loaded, shown(loaded, rows, device), task=task, device=device, how=how)

@@ -18,6 +18,7 @@ from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run.budget import parse_budget
 from modeledge.run.checkpoint import own_tensors
+from modeledge.run.identity import refuse_other_ids
 from modeledge.run.job import run_job, stores_for, summary
 from modeledge.run.keep import load_model
 from modeledge.run.progress import Mute, make_progress
@@ -102,8 +103,10 @@ def pretrain(
     stores = open_or_make_all(paths, checked, cache=cache, progress=progress, begun=init is not None)
     if ranks.first:
         ranks.wait()
-    if init is not None:
-        refuse_other_ids(Path(init), stores.values())
+    if init is not None and (home := tokenizer_home(Path(init))) is not None:
+        own = load_tokenizer(home)
+        for store in stores.values():
+            refuse_other_ids(store, own, home)
     facts = facts_for(stores, Path(init) if init is not None else None)
     job = Job(
         tree, stores, out, amount, weights, facts, device, progress=progress, resume=resume, step=step, track=track
@@ -126,19 +129,9 @@ def facts_for(stores: Mapping[str, Store | Table], init: Path | None) -> Facts |
     return replace(load_model(init).facts, labels={})
 
 
-def refuse_other_ids(init: Path, stores: Iterable[Store | Table]) -> None:
-    """Weights mean nothing under other ids. Raises InputError for a store whose tokens are not those of the model that
-    the run begins with, even if it has as many."""
-    home = init / "model" if (init / "model" / "tokenizer.json").is_file() else init
-    if not (home / "tokenizer.json").is_file():
-        return
-    own = load_tokenizer(home).pieces.tokens
-    for store in stores:
-        if (store.path / "tokenizer.json").is_file() and load_tokenizer(store.path).pieces.tokens != own:
-            raise InputError(
-                f"{store.path}: its ids are not those of --init {init}\n"
-                f"  next: prepare the data with --tokenizer {home}"
-            )
+def tokenizer_home(init: Path) -> Path | None:
+    """Where the tokenizer of a run or a model folder lies, if it has one."""
+    return next((p for p in (init / "model", init) if (p / "tokenizer.json").is_file()), None)
 
 
 def weights_in(folder: Path) -> dict[str, Tensor]:

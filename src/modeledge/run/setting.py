@@ -15,11 +15,11 @@ import torch
 
 from modeledge.core import Facts, InputError, build, find
 from modeledge.data.store import Store
-from modeledge.data.tables import Table, open_data
+from modeledge.data.tables import Table
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
-from modeledge.run.answer import judge
+from modeledge.run.answer import judge, open_for
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.forms import (
     TOKENWISE,
@@ -54,12 +54,13 @@ class Setting:
         self.require()
         self.facts = framed_facts(loaded)
         given = question.data
-        self.store = given if isinstance(given, Table) else open_data(given, valid=question.valid)
+        self.store = given if isinstance(given, Table) else open_for(loaded, given, valid=question.valid)
         held = self.store.valid
         self.keys = self.data_keys()
         self.source = self.read(self.store, self.keys)
         if self.source.labels:
-            self.keys |= {"labels": self.source.labels} if "form" in self.keys else {}
+            self.keys |= {"labels": self.source.labels}
+        if self.source.labels and self.question.task != "choice":  # options are numbered by, not classes of the head
             self.facts = replace(self.facts, labels={"label": self.source.labels})
         judged = self.keys | ({"target": "number"} if self.scored(held) else {})
         self.valid = None if held is None else self.read(held, judged)

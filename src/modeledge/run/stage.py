@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from modeledge.core import DataError, Facts, InputError, RecipeError, build
+from modeledge.core import Facts, InputError, RecipeError, TooLittle, build
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
 from modeledge.engine.device import choose_precision, product_rate
@@ -99,7 +99,8 @@ class Stage:
                 return {}
             try:
                 out[name] = build("data.sources", config, store, self.facts, "valid")
-            except DataError:
+            except TooLittle as error:
+                self.job.progress.say(f"no held-out loss: {error}")
                 return {}
         return out
 

@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from modeledge.core import InputError, PartConfig, RecipeError, find, kinds, unknown
-from modeledge.data.prepare import Summary, prepare
-from modeledge.data.store import META, Store
+from modeledge.data.prepare import KINDS, Summary, prepare
+from modeledge.data.readers import expand
+from modeledge.data.store import META, Store, sources_of
 from modeledge.data.tables import Table
 from modeledge.recipe.read import read_yaml
 from modeledge.recipe.schema import Recipe
+from modeledge.run.identity import digest
 from modeledge.run.progress import Progress, make_progress
 from modeledge.tokenizers import Tokenizer, load_tokenizer
 
@@ -101,21 +103,23 @@ def told(progress: Progress) -> Callable[[float, int], None]:
 
 
 def open_or_make(path: Path, recipe: Recipe, name: str, *, cache: Path, progress: Progress) -> Store:
-    """The store at `path`, or one made from the raw files there, kept in the run folder.
+    """The store at `path`, or one made from the raw files there and kept in `cache` under a name that says of which
+    files and how it was made: other files, or another tokenizer, are another store.
 
     Raises InputError if the store was made for another kind of tokenizer than the recipe wants."""
     if (path / META).is_file():
         store = Store.open(path)
         refuse_other_tokenizer(store, recipe, name)
         return store
-    if (cache / META).is_file():
-        return Store.open(cache)
     kind = find("data.sources", recipe.data[name].kind).reads
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    progress.say(f"preparing {path} for data.{name} ({kind})")
-    summary = prepare([str(path)], out=cache, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
-    progress.say("\n".join(summary.lines()))
-    return Store.open(cache)
+    files = [(said["bytes"], said["sha256"]) for said in sources_of(expand(path, allowed=KINDS[kind]))]
+    home = cache / f"{kind}-{digest(recipe.tokenizer, files)}"
+    if not (home / META).is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        progress.say(f"preparing {path} for data.{name} ({kind})")
+        summary = prepare([str(path)], out=home, kind=kind, tokenizer=recipe.tokenizer, progress=told(progress))
+        progress.say("\n".join(summary.lines()))
+    return Store.open(home)
 
 
 def open_or_make_all(
@@ -127,14 +131,12 @@ def open_or_make_all(
     is other data: then that has the tokenizer, and tables are read as they are."""
     reads = {name: find("data.sources", recipe.data[name].kind).reads for name in paths}
     as_table = begun or len(set(paths.values())) > 1
-    made: dict[tuple[Path, str], str] = {}
     stores: dict[str, Any] = {}
     for name, path in paths.items():
-        home = cache / made.setdefault((path, reads[name]), name)
-        if as_table and reads[name] == "table" and not any((p / META).is_file() for p in (path, home)):
+        if as_table and reads[name] == "table" and not (path / META).is_file():
             stores[name] = Table.open(path)
         else:
-            stores[name] = open_or_make(path, recipe, name, cache=home, progress=progress)
+            stores[name] = open_or_make(path, recipe, name, cache=cache, progress=progress)
     return stores
 
 

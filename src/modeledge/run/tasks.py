@@ -227,7 +227,9 @@ def judge_texts(answers: Answers, source: LabelledTable) -> dict[str, float]:
 
 
 def _gold(source: Any) -> np.ndarray:
-    return np.asarray(source.label if isinstance(source, LabelledTable) else source.store["label"])
+    if source.label is None:
+        raise InputError(f"{source.store.path}: these rows have no labels to judge by\n  next: `predict` needs none")
+    return np.asarray(source.label)
 
 
 TASKS: dict[str, Kind] = {

@@ -23,7 +23,7 @@ from modeledge.run.budget import parse_budget
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.claim import Arm, Claim, read_claim
 from modeledge.run.compare import cost
-from modeledge.run.contest import digest
+from modeledge.run.identity import digest
 from modeledge.run.job import run_job
 from modeledge.run.keep import load_model
 from modeledge.run.ledger import Ledger

@@ -9,7 +9,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from modeledge.core import IGNORE, DataError, find, keyed
-from modeledge.data import facts_of
+from modeledge.data import Store, facts_of
+from modeledge.data.prepare import prepare
 from modeledge.data.tables import Table
 
 TEXTS = ["The river ran high after the rain.", "Nobody asked.", "It was a very long way home, and it was late. " * 4]
@@ -134,6 +135,22 @@ def test_options_are_read_with_their_context(rows, family):
     assert all_rows(rows(listed, form="choice", choices=("options",), length=40)).label.tolist() == [1, 0]
 
 
+def test_options_are_numbered_as_the_training_rows_say(rows):
+    def numbers(train, held=None, **settings):
+        columns = [
+            n and {"text": ["x"] * len(n), "a": ["b"] * len(n), "b": ["c"] * len(n), "label": n} for n in (train, held)
+        ]
+        settings |= {"form": "choice", "choices": ("a", "b"), "length": 16, "split": "valid" if held else "train"}
+        return all_rows(rows(*columns, **settings)).label.tolist()
+
+    assert numbers([1, 1, 1]) == [1, 1, 1] and numbers(["0", "1"]) == [0, 1] and numbers([1, 2]) == [0, 1]
+    assert numbers([0, 1], [1, 1]) == [1, 1] and numbers([2, 1], [1, 1]) == [0, 0]
+    assert numbers([1], labels=("1", "2")) == [0]
+    for train, held in (([0, 1], [2]), ([1, 2], [0]), ([0, 2], None)):
+        with pytest.raises(DataError, match="names none of 2 options"):
+            numbers(train, held)
+
+
 def test_separate_texts_stand_side_by_side(rows, family):
     columns = {"a": TEXTS, "b": OTHERS, "score": [0.5, 1.0, 4.25]}
     batch = all_rows(rows(columns, form="separate", target="number", text="a", second="b", label="score", length=50))
@@ -160,6 +177,21 @@ def test_classes_are_those_of_training_and_a_new_one_is_an_error(rows):
     assert all_rows(fixed).label.tolist() == [1]
 
 
+def test_a_label_is_one_class_however_it_is_written(rows):
+    source = rows({"text": TEXTS, "label": [1, "1", 0]}, length=16)
+    assert source.labels == ["0", "1"] and all_rows(source).label.tolist() == [1, 1, 0]
+    assert rows({"text": TEXTS, "label": [1, float("inf"), 0]}, length=16).labels == ["0", "1", "inf"]
+
+
+def test_a_store_without_labels_is_no_table_to_learn_from(tmp_path, family):
+    (tmp_path / "a.jsonl").write_text('{"text": "It ran."}\n')
+    prepare(tmp_path / "a.jsonl", out=tmp_path / "s", kind="table", tokenizer=family[0], label=None, valid_fraction=0)
+    part, store = find("data.sources", "table"), Store.open(tmp_path / "s")
+    with pytest.raises(DataError, match="these rows have no label\n  next: prepare with --column label=COLUMN"):
+        part(part.Config(kind="table", length=16), store, facts_of(store, family[0]))
+    assert len(part(part.Config(kind="table", length=16, target="none"), store, facts_of(store, family[0]))) == 1
+
+
 def test_rows_to_predict_need_no_label(rows):
     batch = all_rows(rows({"text": TEXTS}, target="none", length=16))
     assert "label" not in batch and batch.row.tolist() == [0, 1, 2]
@@ -175,7 +207,18 @@ def test_a_limit_draws_rows_by_its_seed(rows):
     ("columns", "settings", "why"),
     [
         ({"text": ["a"], "lable": ["x"]}, {}, "field 'label' is missing; it has text, lable"),
-        ({"text": ["a"], "label": ["x"]}, {"target": "number"}, "expected a number, found 'x'"),
+        ({"text": ["a"], "label": ["x"]}, {"target": "number"}, "expected a finite number, found 'x'"),
+        (
+            {"text": ["a"] * 2, "label": [1, float("nan")]},
+            {"target": "number"},
+            r"jsonl:2: .* a finite number, found 'nan'",
+        ),
+        ({"text": ["a"], "label": [float("inf")]}, {"target": "number"}, "a finite number, found 'inf'"),
+        (
+            {"text": ["a"], "a": ["b"], "b": ["c"], "label": [float("inf")]},
+            {"form": "choice", "choices": ("a", "b")},
+            "names none of 2 options",
+        ),
         ({"text": [["a", "b"]], "label": [["x"]]}, {"form": "words"}, "2 words but 1 tags"),
         ({"text": ["a"], "label": [0]}, {"form": "choice"}, "0 options"),
         (

@@ -61,7 +61,7 @@ def lines(file: Path, tally: Counter[str], *, split: int | None = None) -> Itera
 
     A line of more than MOST_LINE bytes has no content, or comes in pieces of about `split` bytes under one number.
     Raises DataError if the file is empty or not text."""
-    rest, offset, number, skipping, size = b"", 0, 1, False, 0
+    rest, offset, begin, number, skipping, size = b"", 0, 0, 1, False, 0
     most = split or MOST_LINE
     for block in blocks(file, tally):
         if not size:
@@ -73,7 +73,7 @@ def lines(file: Path, tally: Counter[str], *, split: int | None = None) -> Itera
         rest = parts.pop()
         for part in parts:
             if skipping:
-                yield Line(number, offset, None)
+                yield Line(number, begin, None)
             else:
                 yield from _cut(number, offset, part.removesuffix(b"\r"), most, split)
             skipping, number, offset = False, number + 1, offset + len(part) + 1
@@ -83,11 +83,12 @@ def lines(file: Path, tally: Counter[str], *, split: int | None = None) -> Itera
                 yield Line(number, offset, rest[:at])
                 rest, offset = rest[at:], offset + at
             else:
+                begin = begin if skipping else offset
                 skipping, offset, rest = True, offset + len(rest), b""
     if not size:
         raise DataError(f"{file}: the file is empty")
     if skipping:
-        yield Line(number, offset, None)
+        yield Line(number, begin, None)
     elif rest:
         yield from _cut(number, offset, rest.removesuffix(b"\r"), most, split)
 

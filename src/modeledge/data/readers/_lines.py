@@ -34,11 +34,11 @@ def decode(line: Line, file: str) -> str | Bad:
 
 def read_text(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record | Bad]:
     """Documents of a .txt file: the whole file, what stands between blank lines, or each line."""
-    name, held, size, begin = str(file), [], 0, None
+    name, held, size, begin, last = str(file), [], 0, None, 0
     column = next(iter(wanted.columns))
 
     def document() -> Record:
-        return Record({column: "\n".join(held)}, name, begin.number, begin.offset)
+        return Record({column: "".join(held)}, name, begin.number, begin.offset)
 
     for line in lines(file, tally, split=_PIECE):
         text = decode(line, name)
@@ -49,13 +49,15 @@ def read_text(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Recor
         tally["empty_lines"] += blank
         full = size + len(text) > _MOST_DOCUMENT
         tally["documents_cut"] += full and bool(held)
-        if held and (full or wanted.documents == "line" or (blank and wanted.documents == "blank")):
+        ends = wanted.documents == "line" and line.number > last or wanted.documents == "blank" and blank
+        if held and (full or ends):
             yield document()
             held, size, begin = [], 0, None
         if blank and not held:
             continue
         begin = begin or line
-        held.append(text)
+        held += ["\n", text] if held and line.number > last else [text]  # a long line comes in pieces
+        last = line.number
         size += len(text) + 1
     if held:
         yield document()
@@ -80,12 +82,15 @@ def read_jsonl(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Reco
                 yield Bad(name, line.number, place, f"malformed JSON: {error.msg}")
             except RecursionError:
                 yield Bad(name, line.number, line.offset, "malformed JSON: nested too deeply")
+            except ValueError:  # Python's bound on the digits of an integer
+                yield Bad(name, line.number, line.offset, "malformed JSON: a number of too many digits")
             else:
                 yield check(value, wanted, name, line.number, line.offset)
 
 
 def read_separated(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[Record | Bad]:
-    """Rows of comma- or tab-separated values under a header; every value is text, empty ones count as absent."""
+    """Rows of comma- or tab-separated values under a header; every value is text, an empty one counts as absent where
+    the column is not one of text alone."""
     name = str(file)
     bad: list[Bad] = []
 
@@ -99,32 +104,64 @@ def read_separated(file: Path, wanted: Wanted, tally: Counter[str]) -> Iterator[
                 tally["empty_lines"] += not text.strip()
                 yield text + "\n"
 
-    tabs = ".tsv" in [s.lower() for s in file.suffixes]
     csv.field_size_limit(MOST_LINE)
-    rows = csv.reader(texts(), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_MINIMAL, strict=not tabs)
-    header, at = None, 0
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            yield Bad(name, rows.line_num, -1, f"malformed row: {error}")
-            row = []
+    rows = _tab_rows if ".tsv" in [s.lower() for s in file.suffixes] else _comma_rows
+    header = None
+    for at, row in rows(texts()):
         yield from bad
         bad.clear()
-        if row is None:
-            return
-        at = rows.line_num
-        if not row:
+        if isinstance(row, str):
+            yield Bad(name, at, -1, f"malformed row: {row}")
+        elif not row:
             continue
-        if header is None:
-            if wanted.bare and len(row) == len(wanted.columns) and not wanted.columns.keys() & set(row):
-                header = list(wanted.columns)
-            else:
-                header = row
-                require_columns(name, header, wanted)
-                continue
-        if len(row) == len(header):
-            found = {k: v if v != "" else None for k, v in zip(header, row, strict=True)}
-            yield check(found, wanted, name, at, -1)
+        elif (
+            header is None and wanted.bare and len(row) == len(wanted.columns) and not wanted.columns.keys() & set(row)
+        ):
+            header = list(wanted.columns)
+            yield _row(header, row, wanted, name, at)
+        elif header is None:
+            header = row
+            require_columns(name, header, wanted)
         else:
-            yield Bad(name, at, -1, f"{len(row)} values under a header of {len(header)}")
+            yield _row(header, row, wanted, name, at)
+    yield from bad
+
+
+def _row(header: list[str], row: list[str], wanted: Wanted, file: str, at: int) -> Record | Bad:
+    """The record of a row, or what is wrong with it."""
+    if len(row) != len(header):
+        return Bad(file, at, -1, f"{len(row)} values under a header of {len(header)}")
+    texts = {name for name, types in wanted.columns.items() if types == (str,)}
+    found = {k: v if v or k in texts else None for k, v in zip(header, row, strict=True)}
+    return check(found, wanted, file, at, -1)
+
+
+def _comma_rows(texts: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Rows, or what is wrong with one, each with the number of the line it ends on."""
+    rows = csv.reader(texts, strict=True)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield rows.line_num, str(error)
+        else:
+            yield rows.line_num, row
+
+
+def _tab_rows(texts: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """A row a line, with its number. Many such files quote nothing, so quotation marks hold a value together only if
+    the row then has as many values as the first."""
+    width = 0
+    for number, text in enumerate(texts, start=1):
+        line = text.removesuffix("\n")
+        row = line.split("\t") if line else []
+        if '"' in line:
+            try:
+                quoted = next(csv.reader([line], delimiter="\t", strict=True))
+                row = quoted if len(quoted) == width or not width else row
+            except csv.Error:
+                pass
+        width = width or len(row)
+        yield number, row

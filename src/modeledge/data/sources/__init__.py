@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts, Part, PartConfig
+from modeledge.core import Batch, DataError, Facts, Part, PartConfig, TooLittle
 
 
 class Source(Part):
@@ -63,7 +63,7 @@ class Source(Part):
         Raises DataError if there is none."""
         self.count = int(count)
         if self.count < 1:
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: too little data for a single row of {self.config.kind or 'this source'}\n"
                 "  next: a shorter length, or more data"
             )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts, keyed
+from modeledge.core import Batch, Facts, TooLittle, keyed
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
 
@@ -50,7 +50,7 @@ class Cooccurrence(Source):
         lengths = np.diff(np.asarray(self.store.offsets("tokens")))
         found = cooccurrences(self.store["tokens"], lengths, kept=kept, window=config.window)
         if not len(found.words):
-            raise DataError(f"{self.store.path}: no two known words stand within {config.window} places of each other")
+            raise TooLittle(f"{self.store.path}: no two known words stand within {config.window} places of each other")
         order = keyed("cells").permutation(len(found.words))
         scale = 1.0
         if split != "train" and facts.counts is not None:

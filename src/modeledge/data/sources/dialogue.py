@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
 from modeledge.data.sources._pairs import other_documents
@@ -42,7 +42,7 @@ class Dialogue(Source):
         at = np.arange(len(self.document))
         self.at = at[at + config.turns <= self.first[self.document + 1]]
         if config.fakes and len(self.first) < 3:
-            raise DataError(f"{self.store.path}: a turn from elsewhere needs two dialogues, there is one")
+            raise TooLittle(f"{self.store.path}: a turn from elsewhere needs two dialogues, there is one")
         self.number(len(self.at), self.document[self.at])
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
 from modeledge.data.sources._pairs import truncate
@@ -41,7 +41,7 @@ class Discourse(Source):
         marker, size = self.find(np.flatnonzero(follows))
         self.at, self.marker, self.size = np.flatnonzero(follows)[marker >= 0], marker[marker >= 0], size[marker >= 0]
         if not len(self.at):
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: no sentence begins with one of {len(config.markers)} markers and a comma\n"
                 f"  next: data.markers: words that the text has, now {', '.join(config.markers[:3])}, ..."
             )

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from modeledge.core import Batch, Facts, PartConfig
+from modeledge.core import Batch, DataError, Facts, PartConfig, unknown
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
 
 
 class Images(Source):
-    """`image` b H W 3 uint8 as stored, and `label` [b] (class numbers, or numbers)."""
+    """`image` b H W 3 uint8 as stored, and `label` [b] (class numbers, or numbers). How pictures are cut is the
+    objective's business."""
 
     class Config(PartConfig):
-        """Nothing to set: how pictures are cut is the objective's business."""
+        """labels: names of the classes by number (default: those of the store); target: what the labels are (none:
+        there are none, e.g. to predict)."""
+
+        labels: tuple[str, ...] | None = None
+        target: Literal["class", "none"] = "class"
 
     reads = "images"
 
     def __init__(self, config: Any, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
-        self.labels = list(self.store.meta.get("labels") or [])
+        named = list(self.store.meta.get("labels") or [])
+        self.labels = named if config.labels is None else list(config.labels)
+        self.label = None
+        if config.target == "class" and "label" in self.store:
+            self.label = self._numbered(named)
         self.number(len(self.store["image"]))
+
+    def _numbered(self, named: list[str]) -> np.ndarray:
+        """The rows' labels, classes by their places in `labels`. Raises DataError for one that is not there."""
+        label = np.asarray(self.store["label"])
+        if label.dtype.kind != "i":
+            return label
+        if self.labels == named:
+            return label.astype(np.int64)
+        for name in (named[i] for i in np.unique(label) if named[i] not in self.labels):
+            raise DataError(unknown(f"{self.store.path}: label", "class in training", name, self.labels))
+        place = np.array([self.labels.index(name) if name in self.labels else -1 for name in named])
+        return place[label]
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         batch = Batch(image=self.store["image"][index])
-        if "label" in self.store:
-            label = self.store["label"][index]
-            batch["label"] = label.astype(np.int64) if label.dtype.kind == "i" else label
+        if self.label is not None:
+            batch["label"] = self.label[index]
         return batch

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources._passages import Passages
 from modeledge.data.store import Store
 
@@ -30,7 +30,7 @@ class Linked(Passages):
         ends = self.bounds[np.searchsorted(self.bounds, offsets[:-1]) + 1]
         links = mentions(self.store["tokens"], offsets, ends - offsets[:-1], most=config.title)
         if not len(links):
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: no document mentions the title (first line) of another, so there are no links\n"
                 "  next: put each document's title on its first line, or train with body_first"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources._frame import Range
 from modeledge.data.sources._passages import Passages
 from modeledge.data.store import Store
@@ -21,7 +21,7 @@ class Salient(Passages):
     def __init__(self, config: Passages.Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         if "entities" not in self.store:
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: nothing is marked in this text, so no sentence names anything\n"
                 "  next: prepare it with --entities FILE (a name or a date, a tab and what it stands for a line)"
             )

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts, keyed
+from modeledge.core import Batch, Facts, TooLittle, keyed
 from modeledge.data import _kept
 from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
@@ -53,7 +53,7 @@ class SegmentPair(Source):
         self.chunks = Chunks(**kept(self.store, "segment_pair", self._chunks, **drawn))
         self.number(len(self.chunks.begin), self.chunks.document)
         if len(self.first) < 3 and (config.negative == "random" or config.single == "random"):
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: a random next segment needs at least two documents, there is one\n"
                 "  next: prepare with --documents blank or line, or set `negative: swap, single: drop`"
             )

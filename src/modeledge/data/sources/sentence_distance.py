@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
 from modeledge.data.sources._pairs import other_documents, truncate
@@ -34,7 +34,7 @@ class SentenceDistance(Source):
         self.at = np.flatnonzero((at + 1 < end) & (self.apart > 0))
         self.document = document
         if len(self.first) < 3:
-            raise DataError(f"{self.store.path}: sentences of two documents need two documents, there is one")
+            raise TooLittle(f"{self.store.path}: sentences of two documents need two documents, there is one")
         self.number(len(self.at), document[self.at])
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:

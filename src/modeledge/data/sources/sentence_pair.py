@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data import _kept
 from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
@@ -36,7 +36,7 @@ class SentencePair(Source):
         self.at, self.document = pairs["at"], pairs["document"]
         self.number(len(self.at), self.document)
         if len(self.first) < 3 and config.negative == "random":
-            raise DataError(f"{self.store.path}: a random next sentence needs at least two documents, there is one")
+            raise TooLittle(f"{self.store.path}: a random next sentence needs at least two documents, there is one")
 
     def _pairs(self) -> Iterator[Piece]:
         """The sentences that have another one after them in their document."""

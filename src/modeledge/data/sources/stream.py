@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._stream import Stream
 from modeledge.data.store import Store
@@ -36,7 +36,7 @@ class ParallelStreams(Source):
         self.stride = max(1, round((1 - config.overlap) * config.length))
         self.segments = (self.stream.length - config.length + self.stride) // (config.streams * self.stride)
         if self.segments < 1:
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: {self.stream.length} tokens are too few for {config.streams} streams of at least"
                 f" {config.length}\n  next: fewer streams, a shorter length, or more text"
             )

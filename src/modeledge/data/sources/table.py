@@ -5,6 +5,7 @@ are used for (objectives), prepared stores (the other sources)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -40,8 +41,10 @@ class LabelledTable(Source):
         """length: tokens a row; text, second: columns (span: question and passage); label: the column of classes,
         numbers, tags, answers or target texts; target: what it holds (none: there is none, e.g. to predict);
         choices: columns of the options, or one column with a list of them; stride: tokens two windows share;
-        labels: names of the classes (default: those of the training rows, sorted); limit: only so many rows, drawn
-        with `seed`; graph: a file of facts to hang onto the words they are about (K-BERT)."""
+        labels: names of the classes (default: those of the training rows, sorted), or what the options are numbered by
+        (default: from 1 if a training row names the last of them so and none says 0, else from 0);
+        limit: only so many rows, drawn with `seed`; graph: a file of facts to hang onto the words they are about
+        (K-BERT)."""
 
         length: int = Field(128, ge=8, le=1 << 16)
         form: Literal["text", "both", "separate", "choice", "words", "span", "generate"] = "text"
@@ -91,6 +94,8 @@ class LabelledTable(Source):
     def _read(self, table: Table | Store) -> list[Record]:
         cfg = self.config
         if isinstance(table, Store):
+            if cfg.target != "none" and "label" not in table:
+                raise DataError(f"{table.path}: these rows have no label\n  next: prepare with --column label=COLUMN")
             return rows_of(table, text=cfg.text, second=cfg.second, label=cfg.label)
         columns, optional = wanted_columns(self.config)
         return table.read(Wanted(columns, optional=optional))
@@ -104,17 +109,29 @@ class LabelledTable(Source):
 
     def _label_names(self, records: list[Record]) -> list[str]:
         cfg = self.config
-        if cfg.target != "class" or cfg.form in ("choice", "span", "generate"):
+        if cfg.target != "class" or cfg.form in ("span", "generate"):
             return []
         if cfg.labels is not None:
             return list(cfg.labels)
+        if cfg.form == "choice":
+            return self._option_numbers(records)
         if isinstance(self.store, Store) and self.store.meta.get("labels"):
             return list(self.store.meta["labels"])
-        train = getattr(self.store, "train", None)
-        rows = records if train is None else self._read(train)
-        found = [r.value[cfg.label] for r in rows]
+        found = [r.value[cfg.label] for r in self._training(records)]
         values = {tag for tags in found for tag in tags} if cfg.form == "words" else set(found)
-        return [str(v) for v in sorted(values, key=_order)]
+        return sorted({str(v) for v in values}, key=_order)
+
+    def _training(self, records: list[Record]) -> list[Record]:
+        """The training rows: these, or those of the table they were held out of."""
+        train = getattr(self.store, "train", None)
+        return records if train is None else self._read(train)
+
+    def _option_numbers(self, records: list[Record]) -> list[str]:
+        """What the options are numbered by: a few rows alone cannot tell 1 of 0, 1 from 1 of 1, 2."""
+        options = len(options_of(records[0], self.config))
+        said = {_number(r.value[self.config.label]) for r in self._training(records)}
+        first = int(options in said and 0 not in said)
+        return [str(number) for number in range(first, first + options)]
 
     def class_number(self, record: Record, name: Any) -> int:
         """The number of a class. Raises DataError for one that does not occur in the training rows."""
@@ -133,9 +150,7 @@ class LabelledTable(Source):
         if cfg.target == "none" or cfg.form in ("words", "span", "generate"):
             return None
         if cfg.form == "choice":
-            values = [r.value[cfg.label] for r in self.records]
-            one_based = 0 not in {_number(v) for v in values}
-            return np.array([_option(r, cfg, one_based) for r in self.records], np.int64)
+            return np.array([_option(r, cfg, self.numbers) for r in self.records], np.int64)
         if cfg.target == "number":
             return np.array([_float(r, cfg.label) for r in self.records], np.float32)
         return np.array([self.class_number(r, r.value[cfg.label]) for r in self.records], np.int64)
@@ -165,7 +180,7 @@ class LabelledTable(Source):
 def _number(value: Any) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -175,23 +190,27 @@ def _order(value: Any) -> tuple[float, str]:
 
 
 def _float(record: Record, column: str) -> float:
+    found = record.value[column]
     try:
-        return float(record.value[column])
-    except (TypeError, ValueError):
-        found = record.value[column]
-        raise DataError(f"{record.file}:{record.line}: field {column!r}: expected a number, found {found!r}") from None
+        number = float(found)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        said = str(found)[:40]
+        raise DataError(f"{record.file}:{record.line}: field {column!r}: expected a finite number, found {said!r}")
+    return number
 
 
-def _option(record: Record, config: Any, one_based: bool) -> int:
-    """Which option is right: by number (from 0, or from 1 if no row says 0), by the column's name, or by letter."""
+def _option(record: Record, config: Any, numbers: dict[str, int]) -> int:
+    """Which option is right: by number, by the column's name, or by letter."""
     value, options = record.value[config.label], options_of(record, config)
     number = _number(value)
-    if number is None:
+    if number is not None:
+        number = numbers.get(str(number), -1)
+    else:
         names = [name.lower() for name in config.choices]
         text = str(value).lower()
         number = names.index(text) if text in names else "abcdefghij".find(text) if len(text) == 1 else -1
-    elif one_based:
-        number -= 1
     if not 0 <= number < len(options):
         raise DataError(
             f"{record.file}:{record.line}: field {config.label!r}: {value!r} names none of {len(options)} options"

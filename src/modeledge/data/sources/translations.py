@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts
+from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
 from modeledge.data.store import Store
@@ -44,7 +44,7 @@ class Translations(Source):
         self.by_length = np.argsort(np.diff(self.second), kind="stable")
         self.place = np.argsort(self.by_length)
         if config.negatives and self.count < 2:
-            raise DataError(f"{self.store.path}: a pair that is no translation needs at least two pairs, there is one")
+            raise TooLittle(f"{self.store.path}: a pair that is no translation needs at least two pairs, there is one")
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         cfg, wrong = self.config, np.zeros(len(index), bool)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts, keyed
+from modeledge.core import Batch, Facts, TooLittle, keyed
 from modeledge.data.sources import Source
 from modeledge.data.sources._stream import Stream
 from modeledge.data.store import Store
@@ -40,7 +40,7 @@ class VariedStreams(Source):
         self.stream = Stream(self.store, facts)
         self.room = self.stream.length // config.streams
         if self.room < min(config.length, 2 * SHORTEST):
-            raise DataError(
+            raise TooLittle(
                 f"{self.store.path}: {self.stream.length} tokens are too few for {config.streams} streams\n"
                 "  next: fewer streams, or more text"
             )
