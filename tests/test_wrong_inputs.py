@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import torch
 
+from modeledge.core import InputError
 from modeledge.recipe.compare import leaves
 from modeledge.recipe.resolve import resolve
 
@@ -211,19 +214,54 @@ def test_fewer_rows_than_a_batch_are_refused_with_the_remedy(run, store, tmp_pat
     assert code == 2 and "fewer than one batch of 5000" in said and "--set loop.batch=" in said
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_refused(run, store, tmp_path):
     code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN, "--device", "cuda")
     assert code == 2 and "no CUDA device" in said
 
 
-def test_a_damaged_model_folder_is_named(run, store, tmp_path):
-    assert run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN)[0] == 0
-    file = tmp_path / "r" / "model" / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
-    code, said = run(
-        "pretrain", "bert", "--data", store, "--out", tmp_path / "s", *PLAIN, "--init", tmp_path / "r" / "model"
-    )
-    assert code == 2 and "model.safetensors" in said, said
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """A run that is done."""
+    from modeledge.run.pretrain import pretrain
+
+    out = tmp_path_factory.mktemp("trained") / "r"
+    sets = [word for word in PLAIN if word not in ("--set", "-q")]
+    pretrain("bert", data=[str(store)], out=out, sets=sets, quiet=True)
+    return out
+
+
+def flip(path):
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("harm", [flip, cut])
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_folder_is_named_and_not_loaded(run, store, trained, tmp_path, file, harm):
+    shutil.copytree(trained / "model", tmp_path / "m")
+    harm(tmp_path / "m" / file)
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "s", *PLAIN, "--init", tmp_path / "m")
+    assert code == 2 and file in said and "Traceback" not in said, said
+    code, said = run("evaluate", tmp_path / "m", "--data", store, "--task", "loss")
+    assert code == 2 and f"damaged: {file}" in said, said
+
+
+def test_a_model_folder_whose_card_was_edited_or_that_was_added_to_is_as_good(trained, tmp_path):
+    from modeledge.run.keep import load_model
+
+    shutil.copytree(trained / "model", tmp_path / "m")
+    (tmp_path / "m" / "README.md").write_text("mine")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    load_model(tmp_path / "m")
+    (tmp_path / "m" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="tokenizer.json: No such file"):
+        load_model(tmp_path / "m")
 
 
 def test_weights_of_another_shape_are_refused(run, store, tmp_path):
