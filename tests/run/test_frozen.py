@@ -102,7 +102,9 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize(("name", "streams"), [("xlnet", 66), ("transformer_xl", 66), ("elmo", 24)])
+@pytest.mark.parametrize(
+    ("name", "streams"), [pytest.param("xlnet", 66, marks=pytest.mark.slow), ("transformer_xl", 66), ("elmo", 24)]
+)
 def test_a_model_with_memory_has_the_loss_of_its_own_run(text_store, tmp_path, name, streams):
     sets = ["tokenizer={kind: wordpiece, vocab: 200}", "loop.evaluate.batches=1000", f"loop.batch={streams}"]
     sets += [f"data.text={{kind: stream, length: 8, streams: {streams}}}", f"objectives=[{STREAMS[name]}]"]
