@@ -100,6 +100,25 @@ def test_a_wrong_value_names_its_key_path_and_what_is_allowed(run, tmp_path, ove
     assert not (tmp_path / "x").exists()
 
 
+NUMBERS = [
+    ("finetune m --task classify --data d", "--labels 0", "--batch 0", "--length 7", "--seeds 0", "--epochs -1"),
+    ("finetune m --task classify --data d", "--lr -1", "--auxiliary -1", "--layer-decay -1", "--unfreeze -1"),
+    ("predict m --text a", "--limit 0", "--top-p -1", "--top-p 2", "--top-k -1", "--beams 0", "--temperature -1"),
+    ("compare bert gpt2 --out x", "--seeds 0"),
+    ("evaluate m --data d", "--shots -1"),
+    ("quickstart", "--seeds 0", "--seconds 0"),
+    ("prepare f --out x", "--vocab 0", "--valid 2", "--size 0", "--processes -1"),
+    ("pretrain bert --out x", "--step -1"),
+]
+
+
+@pytest.mark.parametrize(("line", "option"), [(line, option) for line, *options in NUMBERS for option in options])
+def test_a_number_out_of_range_is_refused_before_anything_is_read(run, tmp_path, monkeypatch, line, option):
+    monkeypatch.chdir(tmp_path)
+    code, said = run(*line.split(), *option.split())
+    assert code == 2 and f"Invalid value for '{option.split()[0]}'" in said, said
+
+
 def test_fifty_seeded_typos_each_point_at_the_right_key(tmp_path, run):
     keys = sorted({p for path, _ in leaves(resolve("bert", size="tiny").keys) for p in path if isinstance(p, str)})
     known = {

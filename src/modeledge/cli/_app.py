@@ -43,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Pre-train, transfer, compress and dissect pre-trained models, every family through one interface.",
+    help="Pre-train models, teach them tasks and look into them, every family through one interface.",
 )
 recipes_app = typer.Typer(cls=Verbs, no_args_is_help=True, help="The catalogue: what there is, and what differs.")
 app.add_typer(recipes_app, name="recipes")

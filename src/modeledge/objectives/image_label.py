@@ -55,7 +55,7 @@ class ImageLabel(Objective):
         if not self.names:
             raise InputError(
                 f"objective {config.name or config.kind!r}: the data has no classes\n"
-                "  next: prepare pictures with labels (a folder a class, or --label COLUMN)"
+                "  next: prepare pictures with labels (a folder a class, or --column label=COLUMN)"
             )
         self.head = build("heads", config.head, facts, backbone, outputs=len(self.names))
         if config.train == "head":
