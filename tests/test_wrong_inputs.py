@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import resource
 import shutil
 import sys
 
@@ -281,6 +282,38 @@ def test_a_model_folder_whose_card_was_edited_or_that_was_added_to_is_as_good(tr
     (tmp_path / "m" / "tokenizer.json").unlink()
     with pytest.raises(InputError, match="tokenizer.json: No such file"):
         load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "prepare {texts}/good.jsonl --vocab 200 -q",
+        "pretrain bert --data {texts}/good.jsonl -q --budget 1steps",
+        "pretrain bert --data {store} -q --budget 1steps",
+        "export {trained}",
+        "import {trained}/hf",
+        "quickstart -q",
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_named(run, texts, store, trained, tmp_path, line):
+    (tmp_path / "file").write_text("mine")
+    if not (trained / "hf").exists():
+        assert run("export", trained, "--out", trained / "hf")[0] == 0
+    words = line.format(texts=texts, store=store, trained=trained).split()
+    code, said = run(*words, "--out", tmp_path / "file" / "x")
+    assert code in (1, 2) and str(tmp_path / "file") in said, said
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_export_onto_a_full_disk_leaves_nothing_and_says_so(run, trained, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # as if there were no more space
+    try:
+        code, said = run("export", trained, "--out", tmp_path / "hf")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1 and "could not be written" in said and "make space" in said, said
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_another_shape_are_refused(run, store, tmp_path):

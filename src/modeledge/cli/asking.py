@@ -48,9 +48,7 @@ def finetune(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", min=0)] = None,
     batch: Annotated[int, typer.Option(help="Rows a step.", min=1)] = 32,
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give the interval.", min=1)] = 1,
-    labels: Annotated[
-        int | None, typer.Option(help="Only so many training rows, drawn with the seed.", min=1)
-    ] = None,
+    labels: Annotated[int | None, typer.Option(help="Only so many training rows, drawn with the seed.", min=1)] = None,
     auxiliary: Annotated[
         float, typer.Option(help="Weight of the language model beside the task (GPT: 0.5).", min=0)
     ] = 0.0,
@@ -60,7 +58,8 @@ def finetune(
         float, typer.Option(help="Learning rate of a layer over that of the layer above it (ULMFiT: 0.385).", min=0)
     ] = 1.0,
     unfreeze: Annotated[
-        float, typer.Option(help="Begin with the head; every so many epochs a layer more, from the top (ULMFiT: 1).", min=0)
+        float,
+        typer.Option(help="Begin with the head; every so many epochs a layer more, from the top (ULMFiT: 1).", min=0),
     ] = 0.0,
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Fresh weights of the same shape, for comparison.")
