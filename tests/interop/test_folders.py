@@ -236,6 +236,16 @@ def test_labels_go_with_the_classifier(tmp_path):
     assert made.difference is not None and made.difference <= 1e-5
 
 
+@pytest.mark.parametrize(("said", "means"), [(0.0, 0.0), (0.3, 0.3), (None, 0.2)])
+def test_a_classifier_without_dropout_is_one_without_dropout(said, means):
+    f = facts()
+    f.labels = {"label": ["bad", "good"]}
+    model = Model(BERT, [{"kind": "classify"}], f)
+    config, tensors = to_hf(model.tree, model.tensors(), plain(f))
+    config |= {"classifier_dropout": said, "hidden_dropout_prob": 0.2}
+    assert from_hf(config, tensors).objectives[0]["head"]["dropout"] == means
+
+
 @pytest.mark.parametrize("width", [None, 8])
 def test_electra_is_two_folders_and_comes_back_as_one_model(tmp_path, width):
     embedding = {**BERT["embedding"], "width": width}
