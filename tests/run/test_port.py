@@ -120,7 +120,7 @@ def test_a_folder_that_transformers_reads_otherwise_is_not_written(train, tmp_pa
         lambda: export_model(tmp_path / "run", tmp_path / "o"),
         lambda: import_model(tmp_path / "hf", tmp_path / "o"),
     ):
-        with pytest.raises(RunError, match="not the same model, so nothing was written"):
+        with pytest.raises(RunError, match="not the same model: nothing was written"):
             call()
         assert sorted(p.name for p in tmp_path.iterdir()) == ["hf", "run"]
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from jaxtyping import Float
 from torch import Tensor
 
-from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, part
+from modeledge.core import Batch, Output, PartConfig, Slot, Sum, part
 from modeledge.losses.binary import binary_cross_entropy
 from modeledge.objectives._task import Task
 

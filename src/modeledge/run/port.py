@@ -60,7 +60,8 @@ def export_model(source: str | Path, out: str | Path, *, model_type: str | None 
 def not_the_same(folder: Path, compared: Check) -> str:
     """What is said of a folder whose scores are not those of transformers."""
     return (
-        f"{folder}: {compared}, whose largest score is {compared.size:.3g}: not the same model, so nothing was written\n"
+        f"{folder}: {compared}, whose largest score is {compared.size:.3g}\n"
+        "  not the same model: nothing was written\n"
         "  next: this is a defect here or in that version of transformers; please report it with config.json"
     )
 
