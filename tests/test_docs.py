@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -48,6 +49,27 @@ def test_a_documented_command_parses(page, line):
     while hasattr(command, "commands"):
         name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.contract
+def test_the_python_of_getting_started_runs_as_it_stands(tmp_path, monkeypatch):
+    from modeledge.core import find
+    from modeledge.data.prepare import prepare
+
+    (block,) = blocks(ROOT / "docs" / "getting-started.md", "python")
+    quick = block.replace('size="mini"', 'size="tiny"').replace('"10min"', '"1steps"')
+    assert quick != block
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(50)]
+    texts = [" ".join(f"{' '.join(rng.choice(words, 12))}." for _ in range(12)) for _ in range(150)]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=200)
+    prepare([str(tmp_path / "text.jsonl")], out=tmp_path / "store", tokenizer=config, valid_fraction=0.1, processes=1)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(quick, "getting-started.md", "exec"), names)
+    assert names["outcome"].exit_code == 0
+    assert names["loaded"].path == Path("runs/small/model") and not names["loaded"].model.training
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

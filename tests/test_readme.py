@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,10 @@ def test_every_block_is_of_a_kind_that_is_run_or_compared():
 def test_the_makefile_has_the_targets_and_the_package_installs_from_here():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {line.split()[1] for s in SCRIPTS for line in s.splitlines() if line.startswith("make ")} <= targets
-    assert "pip install .\n" in SCRIPTS and (ROOT / "pyproject.toml").is_file()
+    plain = SCRIPTS[0].splitlines()
+    assert plain[0] == "pip install ." and plain[1].startswith("modeledge quickstart ") and len(plain) == 2
+    verbs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert verbs == {"modeledge": "modeledge.cli:main"}
 
 
 def test_the_shown_difference_of_recipes_is_what_the_command_prints(tmp_path):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import resource
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import torch
 
+from modeledge.core import InputError
 from modeledge.recipe.compare import leaves
 from modeledge.recipe.resolve import resolve
 
@@ -95,6 +99,25 @@ def test_a_wrong_value_names_its_key_path_and_what_is_allowed(run, tmp_path, ove
     code, said = run("pretrain", "bert", "--out", tmp_path / "x", "--data", "y", "--set", override)
     assert code == 2 and says in said, said
     assert not (tmp_path / "x").exists()
+
+
+NUMBERS = [
+    ("finetune m --task classify --data d", "--labels 0", "--batch 0", "--length 7", "--seeds 0", "--epochs -1"),
+    ("finetune m --task classify --data d", "--lr -1", "--auxiliary -1", "--layer-decay -1", "--unfreeze -1"),
+    ("predict m --text a", "--limit 0", "--top-p -1", "--top-p 2", "--top-k -1", "--beams 0", "--temperature -1"),
+    ("compare bert gpt2 --out x", "--seeds 0"),
+    ("evaluate m --data d", "--shots -1"),
+    ("quickstart", "--seeds 0", "--seconds 0"),
+    ("prepare f --out x", "--vocab 0", "--valid 2", "--size 0", "--processes -1"),
+    ("pretrain bert --out x", "--step -1"),
+]
+
+
+@pytest.mark.parametrize(("line", "option"), [(line, option) for line, *options in NUMBERS for option in options])
+def test_a_number_out_of_range_is_refused_before_anything_is_read(run, tmp_path, monkeypatch, line, option):
+    monkeypatch.chdir(tmp_path)
+    code, said = run(*line.split(), *option.split())
+    assert code == 2 and f"Invalid value for '{option.split()[0]}'" in said, said
 
 
 def test_fifty_seeded_typos_each_point_at_the_right_key(tmp_path, run):
@@ -211,19 +234,86 @@ def test_fewer_rows_than_a_batch_are_refused_with_the_remedy(run, store, tmp_pat
     assert code == 2 and "fewer than one batch of 5000" in said and "--set loop.batch=" in said
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_refused(run, store, tmp_path):
     code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN, "--device", "cuda")
     assert code == 2 and "no CUDA device" in said
 
 
-def test_a_damaged_model_folder_is_named(run, store, tmp_path):
-    assert run("pretrain", "bert", "--data", store, "--out", tmp_path / "r", *PLAIN)[0] == 0
-    file = tmp_path / "r" / "model" / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
-    code, said = run(
-        "pretrain", "bert", "--data", store, "--out", tmp_path / "s", *PLAIN, "--init", tmp_path / "r" / "model"
-    )
-    assert code == 2 and "model.safetensors" in said, said
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """A run that is done."""
+    from modeledge.run.pretrain import pretrain
+
+    out = tmp_path_factory.mktemp("trained") / "r"
+    sets = [word for word in PLAIN if word not in ("--set", "-q")]
+    pretrain("bert", data=[str(store)], out=out, sets=sets, quiet=True)
+    return out
+
+
+def flip(path):
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("harm", [flip, cut])
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_folder_is_named_and_not_loaded(run, store, trained, tmp_path, file, harm):
+    shutil.copytree(trained / "model", tmp_path / "m")
+    harm(tmp_path / "m" / file)
+    code, said = run("pretrain", "bert", "--data", store, "--out", tmp_path / "s", *PLAIN, "--init", tmp_path / "m")
+    assert code == 2 and file in said and "Traceback" not in said, said
+    code, said = run("evaluate", tmp_path / "m", "--data", store, "--task", "loss")
+    assert code == 2 and f"damaged: {file}" in said, said
+
+
+def test_a_model_folder_whose_card_was_edited_or_that_was_added_to_is_as_good(trained, tmp_path):
+    from modeledge.run.keep import load_model
+
+    shutil.copytree(trained / "model", tmp_path / "m")
+    (tmp_path / "m" / "README.md").write_text("mine")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    load_model(tmp_path / "m")
+    (tmp_path / "m" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="tokenizer.json: No such file"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "prepare {texts}/good.jsonl --vocab 200 -q",
+        "pretrain bert --data {texts}/good.jsonl -q --budget 1steps",
+        "pretrain bert --data {store} -q --budget 1steps",
+        "export {trained}",
+        "import {trained}/hf",
+        "quickstart -q",
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_named(run, texts, store, trained, tmp_path, line):
+    (tmp_path / "file").write_text("mine")
+    if not (trained / "hf").exists():
+        assert run("export", trained, "--out", trained / "hf")[0] == 0
+    words = line.format(texts=texts, store=store, trained=trained).split()
+    code, said = run(*words, "--out", tmp_path / "file" / "x")
+    assert code in (1, 2) and str(tmp_path / "file") in said, said
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_export_onto_a_full_disk_leaves_nothing_and_says_so(run, trained, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # as if there were no more space
+    try:
+        code, said = run("export", trained, "--out", tmp_path / "hf")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1 and "could not be written" in said and "make space" in said, said
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_another_shape_are_refused(run, store, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from modeledge.core import Batch, Facts, InputError, build, find
+from modeledge.core import Batch, Facts, InputError, RunError, build, find
 from modeledge.interop import Check, check, export_folder, from_hf, import_folder, to_hf
 from modeledge.visibility import see
 from modeledge.visibility.full import full
@@ -197,7 +197,7 @@ def test_a_failed_export_leaves_nothing(tmp_path):
         def save(self, folder):
             raise OSError("no space")
 
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(RunError, match="out: could not be written: no space; nothing is left"):
         export(tmp_path / "out", Model(BERT, [MLM, NSP], facts()), tokenizer=Broken())
     assert not list(tmp_path.iterdir())
 
@@ -234,6 +234,16 @@ def test_labels_go_with_the_classifier(tmp_path):
     assert import_folder(tmp_path / "c").facts["labels"] == {"label": ["bad", "fair", "good"]}
     made = check(tmp_path / "c")
     assert made.difference is not None and made.difference <= 1e-5
+
+
+@pytest.mark.parametrize(("said", "means"), [(0.0, 0.0), (0.3, 0.3), (None, 0.2)])
+def test_a_classifier_without_dropout_is_one_without_dropout(said, means):
+    f = facts()
+    f.labels = {"label": ["bad", "good"]}
+    model = Model(BERT, [{"kind": "classify"}], f)
+    config, tensors = to_hf(model.tree, model.tensors(), plain(f))
+    config |= {"classifier_dropout": said, "hidden_dropout_prob": 0.2}
+    assert from_hf(config, tensors).objectives[0]["head"]["dropout"] == means
 
 
 @pytest.mark.parametrize("width", [None, 8])
@@ -274,3 +284,8 @@ def test_without_transformers_the_check_says_that_it_was_not_made(bert, monkeypa
     made = check(bert)
     assert made.difference is None and "transformers is not installed" in str(made)
     assert str(Check(2.5e-7)) == "largest difference to transformers on a random batch: 2.5e-07"
+
+
+def test_scores_are_the_same_up_to_the_order_of_sums_and_never_if_they_are_no_numbers():
+    assert Check(None, "why").ok and Check(9e-5).ok and not Check(2e-4).ok
+    assert Check(2e-4, size=20.0).ok and not Check(3.0, size=20.0).ok and not Check(float("nan"), size=20.0).ok

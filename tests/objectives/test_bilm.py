@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from modeledge.core import Batch, Facts, RecipeError, find, keyed
+from modeledge.run.known import bigram_cost
 
 V = 25
 
@@ -167,3 +168,22 @@ def test_memory_needs_as_many_streams_as_the_batch_has_rows():
 def test_one_direction_is_refused():
     with pytest.raises(RecipeError, match="directions: both"):
         make(directions="forward")
+
+
+class Stream(dict):
+    valid = None
+
+
+def test_what_knowing_the_neighbour_costs_is_the_same_either_way():
+    """H(next | this) = H(this, next) - H(this) = H(this | next), so that one figure is the baseline of both losses."""
+    rng = np.random.default_rng(0)
+    ways = (rng.random((V, V)) ** 9).cumsum(1)
+    words = [1]
+    for draw in rng.random(20_000):
+        words.append(int(np.searchsorted(ways[words[-1]], draw * ways[words[-1], -1])))
+    forward, backward = (bigram_cost(Stream(tokens=np.array(w)), V) for w in (words, words[::-1]))
+    assert forward == pytest.approx(backward, abs=0.02)
+    _, objective = make()
+    objective.facts.counts, objective.facts.pairs = np.bincount(words, minlength=V), lambda: forward
+    found = objective.baselines(objective.facts)
+    assert found["bigram"] == forward < found["unigram"] - 0.3 and found["unigram"] <= found["uniform"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from modeledge.core import IGNORE, Batch, RecipeError, keyed
+from modeledge.run.health import judge
 
 EOS, PAD = 6, 0
 TABLE = {
@@ -135,3 +136,30 @@ def test_a_tokenizer_without_sentinels_is_refused_in_one_message(lab):
     lab.facts.sentinels = []
     with pytest.raises(RecipeError, match="needs a tokenizer with sentinels.*\n.*tokenizer.sentinels=100"):
         lab.objective("denoise", lab.backbone("encoder_decoder"))
+
+
+@pytest.mark.parametrize("name", ["replace spans", "random spans"])
+@pytest.mark.parametrize("length", [128, 512])
+def test_knowing_frequencies_and_the_order_of_sentinels_is_not_learning(lab, name, length):
+    """What is counted in the targets, and used to predict them: how often words occur, and that spans end."""
+    lab.facts.sentinels = list(range(1000, 800, -1))
+    objective = lab.objective("denoise", lab.backbone("encoder_decoder"), **TABLE[name])
+    p = lab.facts.counts / lab.facts.counts.sum()
+    rows = Batch(ids=keyed("words").choice(60, (400, length), p=p).astype(np.int32))
+    targets = lab.view(objective, rows, name).decoder_labels
+    words = (targets >= 7) & (targets < 50)
+    named = (targets > 800) & (targets != IGNORE)
+    ends = named.sum() / words.sum()  # after a word; the first sentinel of a row stands for its end token
+    often = np.bincount(targets[words], minlength=60) / words.sum()
+    cost = words.sum() * -(often[often > 0] * np.log(often[often > 0])).sum()
+    cost += words.sum() * -(ends * np.log(ends) + (1 - ends) * np.log(1 - ends))
+    baseline = objective.baselines(lab.facts)
+    assert baseline["unigram"] < cost / (targets != IGNORE).sum() < baseline["uniform"]
+    state = judge([{"loss": {"denoise": float(cost / (targets != IGNORE).sum())}}], {"denoise": baseline})[0].state
+    assert state == "frequencies"
+
+
+def test_a_target_that_is_the_text_costs_what_its_words_cost(lab):
+    objective = lab.objective("denoise", lab.backbone("encoder_decoder"), **TABLE["bert-style"])
+    p = lab.facts.counts[7:50] / lab.facts.counts.sum()
+    assert objective.baselines(lab.facts)["unigram"] == pytest.approx(-(p * np.log(p)).sum())

@@ -11,6 +11,7 @@ from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTrainin
 
 from modeledge.core import IGNORE, Batch
 from modeledge.objectives.rtd import draw, put
+from modeledge.run.health import judge
 
 PARTS = {
     "embedding": {"kind": "tokens", "types": {"segments": 2}, "width": 8, "norm": "layer"},
@@ -124,6 +125,18 @@ def test_at_first_it_knows_nothing(lab, electra):
         sums = objective(backbone, lab.ready(objective, lab.rows(64), 1))
     assert sums["rtd"].mean().item() == pytest.approx(math.log(2), rel=0.05)
     assert sums["rtd_generator"].mean().item() == pytest.approx(math.log(60), rel=0.05)
+
+
+def test_calling_everything_original_is_not_called_learnt(lab, electra):
+    """With one fake in ten tokens that costs 0.33 nats, far below the ln 2 of a coin."""
+    backbone, objective = electra
+    with torch.no_grad():
+        objective.head.out.bias.fill_(-math.log(9))
+        objective.head.out.weight.zero_()
+        sums = objective(backbone, lab.ready(objective, lab.rows(64), 1))
+    blind = sums["rtd"].mean().item()
+    (found,) = judge([{"loss": {"rtd": blind}}], {"rtd": objective.baselines(lab.facts)})
+    assert blind < 0.6 and found.state == "unknown"
 
 
 def test_a_uniform_generator_has_no_loss_and_draws_ordinary_tokens(lab):

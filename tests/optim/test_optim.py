@@ -58,6 +58,22 @@ def test_lamb_is_the_papers_formula():
     assert torch.allclose(ours["w"], x, atol=1e-6)
 
 
+def test_lamb_counts_the_steps_of_each_parameter_by_itself():
+    """A layer that joins later (unfreeze) moves as it would alone."""
+    both = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
+    late = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False))
+    late[0].weight.data = both[1].weight.data.clone()
+    optimizer, alone = (make("lamb", m, lr=0.1, weight_decay=0.5) for m in (both, late))
+    for step in range(4):
+        grad = torch.randn(3, 3)
+        both[0].weight.grad = torch.randn(3, 3)
+        if step > 1:
+            both[1].weight.grad = late[0].weight.grad = grad
+            alone.step()
+        optimizer.step()
+    torch.testing.assert_close(both[1].weight, late[0].weight)
+
+
 def test_lamb_continues_from_saved_moments():
     torch.manual_seed(2)
     model = nn.Linear(4, 4)

@@ -175,6 +175,41 @@ def test_scores_match_and_the_files_come_back(name, tmp_path):
     assert new["architectures"] == old["architectures"] and new["model_type"] == old["model_type"]
 
 
+def republish(folder, *, named, **more):
+    """The folder under another class's name, with more tensors in it: as the released ones are."""
+    tensors = load_file(folder / "model.safetensors") | more
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": [named]}))
+
+
+@pytest.mark.parametrize("name", ["bert", "ernie", "albert"])
+def test_a_head_that_the_named_class_lacks_is_read_as_in_bert_base_uncased(name, tmp_path):
+    theirs = make(name, tmp_path)
+    republish(tmp_path, named=type(theirs).__name__.replace("PreTraining", "MaskedLM"))
+    assert [o["kind"] for o in import_folder(tmp_path).objectives] == ["mlm", "sop" if name == "albert" else "nsp"]
+    found = check(tmp_path)
+    assert found.difference is not None and found.difference <= 1e-5
+
+
+def test_a_head_that_is_there_in_part_is_left_over(tmp_path):
+    make("bert", tmp_path)
+    republish(tmp_path, named="BertForMaskedLM")
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["cls.seq_relationship.bias"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="left over: cls.seq_relationship.weight"):
+        import_folder(tmp_path)
+
+
+def test_the_table_that_the_released_t5_holds_and_does_not_read_is_no_part_of_it(tmp_path):
+    make("t5", tmp_path)
+    plain = check(tmp_path).difference
+    unread = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+    republish(tmp_path, named="T5ForConditionalGeneration", **{unread: torch.randn(8, 2)})
+    assert check(tmp_path).difference == plain
+
+
 def test_t5_v1_1_keeps_its_own_output_matrix(tmp_path):
     model = make("t5, gated", tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")

@@ -16,20 +16,20 @@ def test_quotes_keep_text_as_text():
     assert read_yaml("a: '1e-4'\nb: \"true\"\nc: 1e-4", file="x")[0] == {"a": "1e-4", "b": "true", "c": 1e-4}
 
 
-def test_every_key_knows_its_line():
+def test_every_key_knows_its_line_and_column():
     _, places = read_yaml("a: 1\nb:\n  c: [1, {d: 2}]\n", file="r.yaml")
-    assert str(places[("b", "c")]) == "r.yaml:3" and str(places[("b", "c", 1, "d")]) == "r.yaml:3"
+    assert str(places[("b", "c")]) == "r.yaml:3:3" and str(places[("b", "c", 1, "d")]) == "r.yaml:3:11"
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: 1\na: 2", "x:2: the key 'a' is repeated"),
-        ("a: &n [1]\nb: *n", "anchors and aliases"),
+        ("a: 1\na: 2", "x:2:1: the key 'a' is repeated"),
+        ("a: &n [1]\nb: *n", "x:2:4: anchors and aliases"),
         ("a: !!python/object/apply:os.system ['true']", "tags are not allowed"),
-        ("a: [1", "x:1"),
+        ("a: [1", "x:1:6: not valid YAML"),
         ("[" * 20_000, "nested deeper than 64"),
-        ("? [1, 2]\n: 3", "a key must be a plain word"),
+        ("? [1, 2]\n: 3", "x:1:3: a key must be a plain word"),
     ],
 )
 def test_what_is_not_plain_data_is_refused_with_its_place(text, says):

@@ -88,9 +88,9 @@ def test_an_override_holds_in_the_stages_that_give_the_key_a_value_of_their_own(
 def test_every_value_knows_the_file_that_set_it(folder):
     child = write(folder, "child", "extends: base.yaml\n\nbackbone: {width: 64}")
     tree = resolve(child, sets=["optim.lr=1e-2"])
-    assert str(tree.place(("backbone", "width"))).endswith("child.yaml:3")
-    assert str(tree.place(("backbone", "norm", "eps"))).endswith("base.yaml:4")
-    assert str(tree.place(("objectives", 0, "rate"))).endswith("base.yaml:5")
+    assert str(tree.place(("backbone", "width"))).endswith("child.yaml:3:12")
+    assert str(tree.place(("backbone", "norm", "eps"))).endswith(f"base.yaml:4:{BASE.splitlines()[3].index('eps') + 1}")
+    assert str(tree.place(("objectives", 0, "rate"))).endswith(f"base.yaml:5:{BASE.splitlines()[4].index('rate') + 1}")
     assert str(tree.place(("optim", "lr"))) == "--set optim.lr=1e-2"
 
 

@@ -81,7 +81,7 @@ def test_a_claim_is_told_from_a_recipe(tmp_path, claim_text):
         ("against: few", "against: fow", r"c.yaml: .*expect\[0\].*fow.*did you mean 'few'"),
         ("measure: loss", "measure: los", r"expect\[0\]\.measure.*los.*did you mean 'loss'"),
         ("at_most: 0.0}", "at_most: 0.0, at_least: 1}", r"c.yaml:13.*one of the two"),
-        ("minutes: 1", "minuets: 1", r"c.yaml:4: minuets"),
+        ("minutes: 1", "minuets: 1", r"c.yaml:4:1: minuets"),
         ("budget: 4steps", "budget: 4stops", "4stops"),
         ("kind: held_out", "kind: held_in", r"c.yaml:11"),
         ("few: {", "few: {after: many, ", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,6 +354,16 @@ def test_the_same_seed_gives_the_same_figures_and_seeds_give_an_interval(models,
     found = tuned.intervals()["accuracy"]
     assert found.n == 3 and found.mean == pytest.approx(np.mean([f["accuracy"] for f in tuned.figures.values()]))
     assert "3 seeds" in str(tuned)
+
+
+def test_seeds_that_nobody_judges_lie_where_it_says(models, table, tmp_path):
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text(table.read_text())
+    tuned = finetune(
+        models("bert"), ask("classify", alone), Tuning(most=1, **FAST), seeds=2, out=tmp_path / "o", quiet=True
+    )
+    assert "2 seeds" in str(tuned) and "nothing was judged" in str(tuned)
+    assert load_model(Path(str(tuned).rsplit("model: ")[1])).facts.labels
 
 
 def test_few_labels_are_the_same_rows_for_every_contender_and_others_for_another_seed(models, table):

@@ -95,6 +95,26 @@ def test_text_is_probed_by_the_mean_of_its_states(text_store, tmp_path):
     assert found["accuracy"] == 1.0 and found["n"] == 20
 
 
+STREAMS = {
+    "xlnet": "{kind: plm, rate: 0.2, reuse: 0.5, memory: 12, layout: pair}",
+    "transformer_xl": "{kind: memory_lm, memory: 12, head: {kind: token, transform: none}}",
+    "elmo": "{kind: bilm, memory: state, head: {kind: token, transform: none}}",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "streams"), [pytest.param("xlnet", 66, marks=pytest.mark.slow), ("transformer_xl", 66), ("elmo", 24)]
+)
+def test_a_model_with_memory_has_the_loss_of_its_own_run(text_store, tmp_path, name, streams):
+    sets = ["tokenizer={kind: wordpiece, vocab: 200}", "loop.evaluate.batches=1000", f"loop.batch={streams}"]
+    sets += [f"data.text={{kind: stream, length: 8, streams: {streams}}}", f"objectives=[{STREAMS[name]}]"]
+    sets += ["loop.steps=2", "loop.precision=fp32", "backbone.width=16", "backbone.layers=2"]
+    large = "backbone.std=0.5"  # what is remembered weighs from the first step on
+    sets += ["backbone.cell=24", "backbone.embedding={kind: tokens}"] if name == "elmo" else ["backbone.heads=2", large]
+    ran = pretrain(name, data=[str(text_store)], out=tmp_path / "m", sets=sets, quiet=True).done.result
+    assert ran.valid and evaluate_model(tmp_path / "m", text_store, task="loss") == pytest.approx(ran.valid, rel=1e-5)
+
+
 def test_a_vision_model_is_fine_tuned_on_a_store_and_answers_by_name(models, pictures, tmp_path):
     question = Question("image_label", pictures)
     tuned = finetune(models / "toy_vit", question, Tuning(epochs=9, batch=16, lr=3e-3), out=tmp_path / "o", quiet=True)

@@ -1,13 +1,14 @@
 """Ports against transformers: the folder it opens, the loss it gives, and a real model's sentence vectors."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from modeledge.core import IGNORE, InputError
+from modeledge.core import IGNORE, InputError, RunError, find
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.embed import embed
 from modeledge.run.keep import load_model
@@ -107,6 +108,21 @@ def test_a_real_models_sentence_vectors_are_those_of_transformers(tmp_path, recw
     assert np.abs(ours - theirs).max() <= 1e-5
     cosine = ours @ ours.T
     assert cosine[0, 1] > 0.4 > 0.2 > abs(cosine[0, 2])  # a cat is nearer to a kitten than to stocks
+
+
+def test_a_folder_that_transformers_reads_otherwise_is_not_written(train, tmp_path, monkeypatch):
+    train(steps=1)
+    export_model(tmp_path / "run", tmp_path / "hf")
+    bert, words = find("interop", "bert"), {"self.query": "self.value", "self.value": "self.query"}
+    crossed = {re.sub(r"self\.(query|value)", lambda m: words[m[0]], name): ours for name, ours in bert.body.items()}
+    monkeypatch.setattr(bert, "body", crossed)  # a mistake in a table: both ways agree, transformers does not
+    for call in (
+        lambda: export_model(tmp_path / "run", tmp_path / "o"),
+        lambda: import_model(tmp_path / "hf", tmp_path / "o"),
+    ):
+        with pytest.raises(RunError, match="not the same model: nothing was written"):
+            call()
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["hf", "run"]
 
 
 def test_folders_that_cannot_be_opened_safely_are_refused(train, tmp_path):

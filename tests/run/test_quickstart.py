@@ -2,6 +2,7 @@ import json
 import random
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +51,19 @@ def test_the_story_runs_from_sources_to_report(library, tmp_path, monkeypatch, c
     assert "modeledge pretrain bert" in printed.splitlines()[-2] and "accuracy" in printed
     with pytest.raises(InputError, match="already something here"):
         quickstart.quickstart(out)
+
+
+def test_the_story_ends_where_a_training_is_stopped(tmp_path, monkeypatch):
+    stopped = SimpleNamespace(exit_code=130, values=dict)
+    monkeypatch.setattr(corpus, "write_corpus", lambda folder: (None, SimpleNamespace(text=folder)))
+    monkeypatch.setattr(corpus, "describe", str)
+    monkeypatch.setattr(quickstart, "prepare_store", lambda *a, **k: SimpleNamespace(lines=list))
+    monkeypatch.setattr(quickstart, "pretrain", lambda *a, **k: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.quickstart(tmp_path / "out", quiet=True)
+    monkeypatch.setattr(quickstart, "finetune", lambda *a, **k: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.contend(None, SimpleNamespace(train="a", dev="b", test="c"), seeds=2, say=print)
 
 
 def test_a_gain_is_told_whichever_way_it_went():

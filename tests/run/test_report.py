@@ -111,9 +111,14 @@ def test_a_folder_that_is_no_run_is_an_input_error(tmp_path):
         read_run(tmp_path)
 
 
-def test_steps_of_stages_follow_one_another():
-    records = [{"step": 1, "stage": 0, "a": 1.0}, {"step": 2, "stage": 0, "a": 2.0}, {"step": 1, "stage": 1, "a": 3.0}]
-    assert series(records, "a") == plots.Series([1, 2, 3], [1.0, 2.0, 3.0])
+def test_stages_are_drawn_one_behind_the_other_and_summed(train, tmp_path):
+    train(sets=["stages=[{loop: {steps: 3}}, {loop: {steps: 2}}]"])
+    run = read_run(tmp_path / "run")
+    assert len(run.stages) == 2 and series(run.records, "loss", "mlm").steps == [1, 2, 3, 4, 5]
+    ends = [r for r in run.records if r["step"] in (3, 5) and "tokens" in r]
+    figures = dict(re.findall(r"<div><b>([^<]*)</b><span>([^<]*)</span></div>", write_report(run.path).read_text()))
+    told = {name: value for value, name in figures.items()}
+    assert told["steps"] == "5" and told["tokens"] == f"{sum(r['tokens'] for r in ends) / 1e6:,.2f} M"
 
 
 def test_smoothing_keeps_a_straight_line_and_the_ends():

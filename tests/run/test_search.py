@@ -80,3 +80,9 @@ def test_the_filtered_distribution_is_that_of_transformers(k, p, t):
     wanted = TopKLogitsWarper(k)(None, wanted) if k else wanted
     wanted = TopPLogitsWarper(p)(None, wanted) if p < 1 else wanted
     torch.testing.assert_close(filtered(scores, Sample(t, k, p)).softmax(-1), wanted.softmax(-1))
+
+
+def test_a_share_of_nothing_leaves_the_best_token():
+    scores = torch.randn(3, 7)
+    found = filtered(scores, Sample(top_p=0.0)).softmax(-1)
+    assert torch.equal(found, torch.nn.functional.one_hot(scores.argmax(-1), 7).float())

@@ -43,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Pre-train, transfer, compress and dissect pre-trained models, every family through one interface.",
+    help="Pre-train models, teach them tasks and look into them, every family through one interface.",
 )
 recipes_app = typer.Typer(cls=Verbs, no_args_is_help=True, help="The catalogue: what there is, and what differs.")
 app.add_typer(recipes_app, name="recipes")
@@ -108,6 +108,12 @@ def main() -> None:
     except errors().ModeledgeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        wrong = isinstance(error, PermissionError | FileNotFoundError | FileExistsError | NotADirectoryError)
+        then = "mend the path or its rights" if wrong else "make space"
+        said = f"{error.filename or 'writing'}: {error.strerror or error}"
+        print(f"{said}\n  next: {then}, or give another --out", file=sys.stderr)
+        raise SystemExit(2 if wrong else 1) from None
     except ClickException as error:
         error.show()
         raise SystemExit(2) from None

@@ -30,31 +30,36 @@ def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
     task: Annotated[
         str,
-        typer.Option(help="classify, classify_pair, regress, tag, span_qa, choice, embed, hops or text_to_text."),
+        typer.Option(
+            help="classify, classify_pair, regress, tag, span_qa, choice, embed, hops, text_to_text or image_label."
+        ),
     ],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
-    length: Annotated[int | None, typer.Option(help="Tokens a row.")] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens a row.", min=8)] = None,
     long: Annotated[
         str, typer.Option(help="Texts too long for a row: cut, or recall, the blocks a judge picks (CogLTX).")
     ] = "cut",
     orders: Annotated[str, typer.Option(help="both: read a pair in both orders (GPT's similarity).")] = "given",
-    epochs: Annotated[float, typer.Option(help="Passes over the rows.")] = 3.0,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    batch: Annotated[int, typer.Option(help="Rows a step.")] = 32,
-    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give the interval.")] = 1,
-    labels: Annotated[int | None, typer.Option(help="Only so many training rows, drawn with the seed.")] = None,
-    auxiliary: Annotated[float, typer.Option(help="Weight of the language model beside the task (GPT: 0.5).")] = 0.0,
+    epochs: Annotated[float, typer.Option(help="Passes over the rows.", min=0)] = 3.0,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", min=0)] = None,
+    batch: Annotated[int, typer.Option(help="Rows a step.", min=1)] = 32,
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give the interval.", min=1)] = 1,
+    labels: Annotated[int | None, typer.Option(help="Only so many training rows, drawn with the seed.", min=1)] = None,
+    auxiliary: Annotated[
+        float, typer.Option(help="Weight of the language model beside the task (GPT: 0.5).", min=0)
+    ] = 0.0,
     train: Annotated[str, typer.Option(help="all: every weight; head: on frozen features.")] = "all",
     mix: Annotated[bool, typer.Option("--mix", help="With --train head: a learned mix of all layers (ELMo).")] = False,
     layer_decay: Annotated[
-        float, typer.Option(help="Learning rate of a layer over that of the layer above it (ULMFiT: 0.385).")
+        float, typer.Option(help="Learning rate of a layer over that of the layer above it (ULMFiT: 0.385).", min=0)
     ] = 1.0,
     unfreeze: Annotated[
-        float, typer.Option(help="Begin with the head; every so many epochs a layer more, from the top (ULMFiT: 1).")
+        float,
+        typer.Option(help="Begin with the head; every so many epochs a layer more, from the top (ULMFiT: 1).", min=0),
     ] = 0.0,
     scratch: Annotated[
         bool, typer.Option("--scratch", help="Fresh weights of the same shape, for comparison.")
@@ -97,7 +102,7 @@ def evaluate(
         ),
     ] = None,
     shots: Annotated[
-        int | None, typer.Option(help="Of a causal model taught none: ask with so many examples in the prompt.")
+        int | None, typer.Option(help="Of a causal model taught none: ask with so many examples in the prompt.", min=0)
     ] = None,
     by: Annotated[
         str, typer.Option(help="With --shots: compare answers by likelihood a token (length), total or prior.")
@@ -127,11 +132,19 @@ def predict(
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
     sets: Sets = [],  # noqa: B006
-    beams: Annotated[int, typer.Option(help="Models that write: keep so many candidates (1: the best token).")] = 1,
-    temperature: Annotated[float, typer.Option(help="Models that write: above 0, draw at this temperature.")] = 0.0,
-    top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).")] = 0,
-    top_p: Annotated[float, typer.Option(help="Draw among the fewest tokens that hold this share.")] = 1.0,
-    limit: Annotated[int, typer.Option(help="Continue a prompt, or fill a blank, by at most so many tokens.")] = 40,
+    beams: Annotated[
+        int, typer.Option(help="Models that write: keep so many candidates (1: the best token).", min=1)
+    ] = 1,
+    temperature: Annotated[
+        float, typer.Option(help="Models that write: above 0, draw at this temperature.", min=0)
+    ] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Draw among so many best tokens (0: all).", min=0)] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw among the fewest tokens that hold this share.", min=0, max=1)
+    ] = 1.0,
+    limit: Annotated[
+        int, typer.Option(help="Continue a prompt, or fill a blank, by at most so many tokens.", min=1)
+    ] = 40,
     passages: Annotated[Path | None, typer.Option(help="Look texts up in this store (retrievers, REALM, RAG).")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -168,7 +181,7 @@ def compare(
     budget: Annotated[
         str | None, typer.Option(help="What each may spend (default 1e14flop): 5Mtok, 2min, 500steps.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repeat with so many seeds (default 3).")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repeat with so many seeds (default 3).", min=1)] = None,
     size: Size = None,
     task: Annotated[list[str], typer.Option(help="Then fine-tune: TASK=FILE, e.g. classify=x.train.parquet.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006

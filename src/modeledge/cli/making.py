@@ -13,8 +13,8 @@ from modeledge.cli._app import Data, Device, Json, Out, Quiet, Sets, Size, app, 
 @app.command()
 def quickstart(
     out: Out = Path("quickstart"),
-    seconds: Annotated[float, typer.Option(help="How long to pre-train.")] = 180.0,
-    seeds: Annotated[int, typer.Option(help="Fine-tuning seeds.")] = 5,
+    seconds: Annotated[float, typer.Option(help="How long to pre-train.", min=1)] = 180.0,
+    seeds: Annotated[int, typer.Option(help="Fine-tuning seeds.", min=1)] = 5,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -34,18 +34,20 @@ def prepare(
     tokenizer: Annotated[
         str, typer.Option(help="A kind to train, its settings ({kind: ...}), or a folder with a tokenizer.json to use.")
     ] = "wordpiece",
-    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary to train (default: its kind's).")] = None,
+    vocab: Annotated[
+        int | None, typer.Option(help="Size of the vocabulary to train (default: its kind's).", min=16)
+    ] = None,
     column: Annotated[
         list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")
     ] = [],  # noqa: B006
-    valid: Annotated[float, typer.Option(help="Share of documents held out.")] = 0.01,
+    valid: Annotated[float, typer.Option(help="Share of documents held out.", min=0, max=1)] = 0.01,
     valid_files: Annotated[list[str], typer.Option(help="Files to hold out instead of a share. May be repeated.")] = [],  # noqa: B006
     documents: Annotated[
         str, typer.Option(help="A document of a .txt file: file, blank (lines between) or line.")
     ] = "file",
     near: Annotated[str, typer.Option(help="Near-duplicates of earlier documents: count or drop.")] = "count",
-    side: Annotated[int | None, typer.Option("--size", help="Side of stored pictures, in pixels.")] = None,
-    processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).")] = 0,
+    side: Annotated[int | None, typer.Option("--size", help="Side of stored pictures, in pixels.", min=1)] = None,
+    processes: Annotated[int, typer.Option(help="Worker processes (0: one a core).", min=0)] = 0,
     fields: Annotated[str, typer.Option(help="Columns of records, each a type of entity: title,authors,venue.")] = "",
     entities: Annotated[Path | None, typer.Option(help="Mark these in text: surface form, tab, entity.")] = None,
     phrases: Annotated[Path | None, typer.Option(help="Mark these in text: a phrase a line.")] = None,
@@ -79,7 +81,7 @@ def pretrain(
     sets: Sets = [],  # noqa: B006
     init: Annotated[Path | None, typer.Option(help="Start from the weights of this model folder.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    step: Annotated[int | None, typer.Option(help="With --resume: from this step, not the newest.")] = None,
+    step: Annotated[int | None, typer.Option(help="With --resume: from this step, not the newest.", min=0)] = None,
     device: Device = "auto",
     track: Annotated[str | None, typer.Option(help="Also log to a tracker: tensorboard.")] = None,
     as_json: Json = False,

@@ -4,6 +4,7 @@ Nothing here imports transformers, except `check`, which compares the scores of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,4 +218,4 @@ def check(folder: Path, *, seed: int = 0) -> Check:
     port = port_of(found.type, where=str(folder))
     made = compare(folder, found, port, seed=seed)
     inner = [check(folder / name, seed=seed) for name in port.inner if (folder / name).is_dir()]
-    return max([made, *inner], key=lambda c: -1.0 if c.difference is None else c.difference)
+    return min([made, *inner], key=lambda c: (c.ok, math.inf if c.difference is None else -c.difference))

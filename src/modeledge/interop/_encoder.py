@@ -87,7 +87,8 @@ class Encoder(Port):
     def objective(self, part: str, config: Mapping[str, Any], parts: set[str]) -> dict[str, Any]:
         name = config.get("hidden_act") or "gelu"
         act = {theirs: ours for ours, theirs in ACTIVATIONS.items()}[SYNONYMS.get(name, name)]
-        drop = config.get("classifier_dropout") or config.get("hidden_dropout_prob", 0.1)
+        own = config.get("classifier_dropout")
+        drop = config.get("hidden_dropout_prob", 0.1) if own is None else own
         heads: dict[str, dict[str, Any]] = {
             "mlm": {"kind": "token", "activation": act},
             "nsp": {"kind": "classifier"},

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modeledge.core import InputError
+from modeledge.core import InputError, RunError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -78,7 +78,7 @@ def write_files(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
 class Aside:
     """A folder that is written beside its place and appears there at the end, whole.
 
-    Raises InputError if the place is taken by anything but an empty folder."""
+    Raises InputError if the place is taken by anything but an empty folder, RunError if the disk is full."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -94,9 +94,15 @@ class Aside:
             raise InputError(f"{self.target}: cannot be written: {error.strerror}") from None
         return self.away
 
-    def __exit__(self, kind: object, *rest: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:
             if self.target.exists():
                 self.target.rmdir()
             self.away.rename(self.target)
         shutil.rmtree(self.away, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            free = shutil.disk_usage(self.away.parent).free
+            raise RunError(
+                f"{self.target}: could not be written: {error}; nothing is left of it\n"
+                f"  free here: {free / 2**20:.0f} MiB\n  next: make space, or give another --out"
+            ) from None

@@ -92,12 +92,15 @@ class Port(Part):
         return out
 
     def found(self, theirs: Mapping[str, Tensor], config: Mapping[str, Any]) -> set[str]:
-        """Which of the optional parts the folder has, by the class it names or else by its tensors."""
+        """Which of the optional parts the folder has, by the class it names or else by its tensors.
+
+        A folder may hold more heads than its class has (bert-base-uncased names BertForMaskedLM and holds the head of
+        next sentences): the class that has those as well is taken."""
         named = (config.get("architectures") or [""])[0]
         pool = {"pool"} if any(n in theirs for n in self.parts.get("pool", ())) else set()
-        for wanted, name in self.classes:
-            if name == named:
-                return wanted | pool
+        for wanted in (w for w, name in self.classes if name == named):
+            there = {p for p, names in self.parts.items() if names and all(n in theirs for n in names)} | wanted
+            return next(w for w, _ in self.classes if wanted <= w <= there) | pool
         return pool | {p for p, names in self.parts.items() if not names or any(n in theirs for n in names)}
 
     def refuse(self, config: Mapping[str, Any], **allowed: tuple[Any, ...]) -> None:

@@ -72,6 +72,10 @@ class T5(TwoStacks):
     twins = dict.fromkeys(
         ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"
     )
+    ignored = (
+        *TwoStacks.ignored,
+        "EncDecAttention.relative_attention_bias.weight",
+    )  # in the released files; no T5 reads it
     classes = (*(({kind}, "T5ForConditionalGeneration") for kind in SEQ2SEQ), (set(), "T5Model"))
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:

@@ -117,9 +117,11 @@ class Objective(nn.Module, Part):
             getattr(module, "waiting", []).clear()
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        """What knowing nothing (uniform) and knowing only frequencies (unigram) would cost, in nats per target.
+        """What knowing nothing (uniform), only frequencies (unigram) or also the token before (bigram) would cost, in
+        nats per target.
 
-        Of the first loss. Empty where there is no such figure."""
+        Of the first loss. Empty where there is no such figure: a share of yeses that only the run tells, for instance.
+        No bigram where tokens are hidden: the one before may be hidden itself, and the one after helps as much."""
         return {}
 
     def measure(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:

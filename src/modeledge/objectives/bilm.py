@@ -70,5 +70,5 @@ class BidirectionalLM(Carry):
         return own(states, labels) if own else chunked_cross_entropy(states, labels, self.head)
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts)
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        known = {"unigram": entropy(facts.counts), "bigram": facts.bigram}  # of pairs, either way round
+        return {"uniform": math.log(facts.vocab)} | {name: value for name, value in known.items() if value}

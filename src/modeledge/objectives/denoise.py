@@ -113,3 +113,16 @@ class Denoise(Seq2Seq):
         if self.config.ask == "sentinel":
             return show_sentinels(ids, ~noise, sentinels=self.sentinels)
         return show_dropped(ids, ~noise) if self.config.ask == "noise" else (ids, np.ones_like(noise))
+
+    def baselines(self, facts: Facts) -> dict[str, float]:
+        """unigram: of a target with sentinels, what its words cost by frequency and nothing else. The sentinels come
+        one after the other and tell nothing; that spans end somewhere is left out, so it is a lower bound."""
+        found = super().baselines(facts)
+        if self.config.ask == "sentinel" and "unigram" in found:
+            found["unigram"] *= self._words()
+        return found
+
+    def _words(self) -> float:
+        """The share of a target with sentinels that is words: spans by their mean length, one sentinel each."""
+        span = {"spans": self.config.span, "each": 1 / (1 - self.config.rate)}.get(self.config.noise)
+        return span / (span + 1) if span else 1.0

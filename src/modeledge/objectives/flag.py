@@ -5,7 +5,6 @@ here: replaced tokens (rtd.py), tags of a table (tag.py)."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import numpy as np
@@ -45,6 +44,3 @@ class Flag(Objective):
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         counted, right = ~batch.special, (self.scores(out) > 0) == batch[self.config.field]
         return {"accuracy": Sum((right & counted).sum(), counted.sum())}
-
-    def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(2)}

@@ -5,13 +5,12 @@ its end token included. The question's tokens, whose label would say nothing, ar
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor
 
-from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, part
+from modeledge.core import Batch, Output, PartConfig, Slot, Sum, part
 from modeledge.losses.binary import binary_cross_entropy
 from modeledge.objectives._task import Task
 
@@ -50,6 +49,3 @@ class Relevance(Task):
         counted = batch.block >= 0
         right = ((self.scores(out) > 0) == batch.relevant) & counted
         return {"accuracy": Sum(right.sum(), counted.sum())}
-
-    def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(2)}

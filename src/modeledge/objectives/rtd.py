@@ -7,7 +7,6 @@ be right counts as original. Not here: the released code's drawing of places wit
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -95,9 +94,6 @@ class ReplacedTokenDetection(Objective):
         counted = real(batch)
         right = ((self.detect(backbone, filled) > 0) == replaced) & counted
         return {"accuracy": Sum(right.sum(), counted.sum()), "replaced": Sum(replaced.sum(), counted.sum())}
-
-    def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(2)}
 
 
 def real(batch: Batch) -> Bool[Tensor, "b t"]:

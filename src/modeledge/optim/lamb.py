@@ -58,13 +58,16 @@ class LambOptimizer(torch.optim.Optimizer):
         first = [self.state[p]["exp_avg"] for p in live]
         second = [self.state[p]["exp_avg_sq"] for p in live]
         weights: list[Tensor] = list(live)
-        (beta1, beta2), t = group["betas"], float(self.state[live[0]]["step"])
+        (beta1, beta2), steps = (
+            group["betas"],
+            [float(self.state[p]["step"]) for p in live],
+        )  # fewer where it was frozen
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-        root = torch._foreach_sqrt(torch._foreach_div(second, 1 - beta2**t))
+        root = torch._foreach_sqrt(torch._foreach_div(second, [1 - beta2**t for t in steps]))
         torch._foreach_add_(root, group["eps"])
-        step = torch._foreach_div(torch._foreach_div(first, 1 - beta1**t), root)
+        step = torch._foreach_div(torch._foreach_div(first, [1 - beta1**t for t in steps]), root)
         if group["weight_decay"]:
             torch._foreach_add_(step, weights, alpha=group["weight_decay"])
         sizes, lengths = torch._foreach_norm(weights), torch._foreach_norm(step)

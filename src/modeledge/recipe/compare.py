@@ -90,7 +90,7 @@ def explain(tree: Tree) -> list[tuple[str, str, str]]:
     rows = []
     for path, value in leaves({k: v for k, v in tree.keys.items() if k not in ("sizes",)}):
         place = tree.place(path)
-        file = str(place) if place else ""
+        file = f"{place.file}:{place.line}" if place and place.line else str(place or "")
         rows.append((show_path(path), brief(value), file.rsplit("/recipes/", 1)[-1]))
     return rows
 

@@ -25,7 +25,12 @@ class Place(NamedTuple):
     column: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+def place_of(file: str, mark: Any) -> Place:
+    """What a mark of PyYAML, which counts from 0, means to people."""
+    return Place(file, mark.line + 1, mark.column + 1)
 
 
 Path_ = tuple[str | int, ...]
@@ -56,7 +61,7 @@ class _Reader:
         self.places: dict[Path_, Place] = {}
 
     def fail(self, node: Any, text: str) -> RecipeError:
-        return RecipeError(f"{self.file}:{node.start_mark.line + 1}: {text}")
+        return RecipeError(f"{place_of(self.file, node.start_mark)}: {text}")
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self.nodes += 1
@@ -64,7 +69,7 @@ class _Reader:
             raise self.fail(node, f"too large for a recipe (at most {DEPTH} levels and {NODES} values)")
         if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
             raise self.fail(node, f"tags are not allowed, found {node.tag!r}; a recipe is data only")
-        self.places[path] = Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        self.places[path] = place_of(self.file, node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -80,7 +85,7 @@ class _Reader:
             if key.value in out:
                 raise self.fail(key, f"the key {key.value!r} is repeated in {show_path(path)}; keep one of them")
             out[key.value] = self.value(child, (*path, key.value))
-            self.places[(*path, key.value)] = Place(self.file, key.start_mark.line + 1, key.start_mark.column + 1)
+            self.places[(*path, key.value)] = place_of(self.file, key.start_mark)
         return out
 
 
@@ -88,7 +93,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise RecipeError(f"{mark.name}:{mark.line + 1}: anchors and aliases are not allowed; use `extends`")
+            raise RecipeError(f"{place_of(mark.name, mark)}: anchors and aliases are not allowed; use `extends`")
         return super().compose_node(parent, index)
 
 
@@ -103,7 +108,7 @@ def _too_deep(text: str) -> bool:
 def read_yaml(text: str, *, file: str) -> tuple[Any, dict[Path_, Place]]:
     """The value of a YAML text and the place of each of its keys.
 
-    Raises RecipeError with file and line for anything that is not plain data."""
+    Raises RecipeError with file, line and column for anything that is not plain data."""
     if _too_deep(text):
         raise RecipeError(f"{file}: nested deeper than {DEPTH} levels")
     try:
@@ -111,8 +116,8 @@ def read_yaml(text: str, *, file: str) -> tuple[Any, dict[Path_, Place]]:
         loader.name = file
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise RecipeError(f"{file}:{line}: not valid YAML: {error.problem}") from None
+        where = place_of(file, error.problem_mark) if error.problem_mark else file
+        raise RecipeError(f"{where}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise RecipeError(f"{file}: not valid YAML: {error}") from None
     if node is None:

@@ -6,7 +6,7 @@ What is asked and how it is taught: question.py; how both become a recipe: setti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ SETTINGS: dict[str, type[Setting]] = {"image_label": Pictures, "hops": MultiHop}
 @dataclass
 class Tuned:
     """What fine-tuning came to: figures on the validation rows by seed (empty without such rows), where it lies, the
-    exit code (0, or 128 + the signal that stopped a run)."""
+    exit code (0, or 128 + the signal that stopped a run), and which seeds were asked for."""
 
     question: Question
     metric: str
@@ -38,6 +38,7 @@ class Tuned:
     out: Path | None
     settings: dict[str, Any]
     exit_code: int = 0
+    asked: Sequence[int] = (0,)
 
     def intervals(self) -> dict[str, Interval]:
         """Mean and 95 % interval of each figure over the seeds."""
@@ -63,13 +64,13 @@ class Tuned:
         }
 
     def __str__(self) -> str:
-        seeds = len(self.figures)
-        lines = [f"{self.question.task} on {self.question.data}: {seeds or 1} seed{'s' * (seeds > 1)}"]
+        seeds = len(self.figures or self.asked)
+        lines = [f"{self.question.task} on {self.question.data}: {seeds} seed{'s' * (seeds > 1)}"]
         lines += [f"  {name}: {found}" for name, found in self.intervals().items()]
         if not self.figures:
             lines += ["  no validation rows: nothing was judged"]
         if self.out is not None:
-            first = self.out if seeds < 2 else self.out / f"seed-{min(self.figures)}"
+            first = self.out if len(self.asked) < 2 else self.out / f"seed-{self.asked[0]}"
             lines += [f"model: {first / 'model'}"]
         return "\n".join(lines)
 
@@ -97,7 +98,7 @@ def finetune(
     make = LongTexts if question.long == "recall" else SETTINGS.get(question.task, Setting)
     setting = make(loaded, question, tuning, say=progress.say)
     home = Path(out) if out is not None else None
-    tuned = Tuned(question, question.metric or setting.kind.metric, {}, home, setting.told())
+    tuned = Tuned(question, question.metric or setting.kind.metric, {}, home, setting.told(), asked=numbers)
     for seed in numbers:
         place = home if home is None or len(numbers) == 1 else home / f"seed-{seed}"
         done = setting.train(seed, place, device=device, progress=progress)

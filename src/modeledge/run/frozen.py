@@ -180,7 +180,9 @@ def losses(asked: Asked) -> dict[str, float]:
     for _, objective in model.each():
         if type(objective).consult is not Objective.consult:
             objective.consult({n: build("data.sources", c, whole, loaded.facts, "train") for n, c in data})
-    feed = Feed(sources, dict(model.each()), loaded.recipe.mix, batch=64, micro=64, seed=0, total=1, split="valid")
+    apart = any(source.ordered for source in sources.values())  # what is remembered of a row has its place in the batch
+    rows = loaded.recipe.loop.batch if apart else 64
+    feed = Feed(sources, dict(model.each()), loaded.recipe.mix, batch=rows, micro=64, seed=0, total=1, split="valid")
     return evaluate(model, feed, batches=1 << 30, device=asked.device, precision="fp32")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,9 +99,38 @@ def save_model(target: Path, model: Model, tree: Tree, facts: Facts, *, history:
             facts.tokenizer.save(folder)
         if facts.names:
             write_names(folder, facts.names)
-        (folder / "README.md").write_text(card(tree, model, history), encoding="utf-8")
+        (folder / CARD).write_text(card(tree, model, history), encoding="utf-8")
 
     write_folder(target, write)
+
+
+CARD = "README.md"
+"""The model card: for people, who may edit it."""
+
+
+def refuse_damage(folder: Path) -> None:
+    """Raise InputError naming a file of a model folder that is not as `save_model` wrote it.
+
+    Files may be added and the card edited; a folder whose manifest was left behind is taken as it is."""
+    manifest = folder / "MANIFEST.json"
+    if not manifest.is_file():
+        return
+    problem = ""
+    try:
+        files = {n: entry["sha256"] for n, entry in json.loads(manifest.read_text())["files"].items() if n != CARD}
+        for name, wanted in files.items():
+            with (folder / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+                    problem = problem or f"{name} was changed after it was written (SHA-256 differs)"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        problem = f"{manifest.name} is not what was written"
+    except OSError as error:
+        problem = f"{Path(error.filename or manifest).name}: {error.strerror}"
+    if problem:
+        raise InputError(
+            f"{folder}: this model folder is damaged: {problem}\n"
+            "  next: copy it again, or go on with a checkpoint of its run; remove MANIFEST.json if you meant the change"
+        )
 
 
 def load_model(path: Path, *, sets: Sequence[str] = ()) -> Loaded:
@@ -116,6 +146,7 @@ def load_model(path: Path, *, sets: Sequence[str] = ()) -> Loaded:
             f"{path}: not a model folder (no config.json)\n"
             "  next: give a run folder, a model folder, or `modeledge import` a Hugging Face one"
         )
+    refuse_damage(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
     except ValueError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from modeledge.core import Facts, InputError
+from modeledge.core import Facts, InputError, RunError
 from modeledge.interop import Check, Imported, check, export_folder, import_folder
 from modeledge.recipe.resolve import Tree, resolve, shipped
 from modeledge.recipe.schema import check as check_recipe
@@ -44,22 +45,39 @@ class Ported:
 def export_model(source: str | Path, out: str | Path, *, model_type: str | None = None) -> Ported:
     """Write the model of a run or model folder as a folder that transformers opens.
 
-    Raises InputError if no model type of theirs can express it."""
+    Raises InputError if no model type of theirs can express it, RunError if transformers gives other scores."""
     loaded, out = load_model(Path(source)), Path(out)
     facts, state = facts_to_json(loaded.facts), own_tensors(loaded.model)
     kind = export_folder(out, loaded.tree.keys, state, facts, model_type=model_type, tokenizer=loaded.facts.tokenizer)
     (out / "README.md").write_text(card(loaded.tree, loaded.model, loaded.history), encoding="utf-8")
-    return Ported(out, kind, parameter_count(loaded.model), check(out))
+    compared = check(out)
+    if not compared.ok:
+        shutil.rmtree(out)
+        raise RunError(not_the_same(out, compared))
+    return Ported(out, kind, parameter_count(loaded.model), compared)
+
+
+def not_the_same(folder: Path, compared: Check) -> str:
+    """What is said of a folder whose scores are not those of transformers."""
+    return (
+        f"{folder}: {compared}, whose largest score is {compared.size:.3g}\n"
+        "  not the same model: nothing was written\n"
+        "  next: this is a defect here or in that version of transformers; please report it with config.json"
+    )
 
 
 def import_model(source: str | Path, out: str | Path) -> Ported:
     """Make a model folder of ours from a Hugging Face folder.
 
-    Raises InputError for an unknown type, pickled weights, code in the folder, missing or left-over tensors."""
+    Raises InputError for an unknown type, pickled weights, code in the folder, missing or left-over tensors; RunError
+    if transformers gives other scores."""
     source, out = Path(source), Path(out)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: exists and is not empty\n  next: give another --out")
     found = import_folder(source)
+    compared = check(source)
+    if not compared.ok:
+        raise RunError(not_the_same(source, compared))
     tokenizer = load_tokenizer(source) if (source / "tokenizer.json").is_file() else None
     tree, facts = tree_of(found, out), facts_of_import(found, tokenizer)
     model = make_model(check_recipe(tree), facts, seed=0)
@@ -70,7 +88,7 @@ def import_model(source: str | Path, out: str | Path) -> Ported:
             elif not name.startswith(found.fresh):
                 raise InputError(f"{source}: no tensor for {name}")
     save_model(out, model, tree, facts, history={"imported": {"from": source.name, "type": found.type}})
-    return Ported(out, found.type, parameter_count(model), check(source), found.fresh)
+    return Ported(out, found.type, parameter_count(model), compared, found.fresh)
 
 
 def tree_of(found: Imported, home: Path) -> Tree:

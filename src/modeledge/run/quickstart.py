@@ -43,7 +43,8 @@ def quickstart(
 ) -> dict[str, Any]:
     """Run the story into the folder `out`, pre-training for `seconds`; returns what was measured.
 
-    Raises InputError if `out` already holds something, or the standard library came without its sources."""
+    Raises InputError if `out` already holds something, or the standard library came without its sources;
+    KeyboardInterrupt if one of the trainings was asked to stop, which it does after its step."""
     out, begun = Path(out), time.monotonic()
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: there is already something here\n  next: choose another --out, or remove it first")
@@ -57,6 +58,8 @@ def quickstart(
     say(f"3. Pre-training {RECIPE} --size {size} for {seconds:.0f} s")
     outcome = learn(out, seconds=seconds, size=size, quiet=quiet)
     say("   " + str(outcome).replace("\n", "\n   "))
+    if outcome.exit_code:
+        raise KeyboardInterrupt
     loaded = load_model(out / "run")
     say("4. Which package does a docstring belong to? Ten labelled examples each; fresh weights as the other contender")
     compared = contend(loaded, files, seeds=seeds, say=say)
@@ -132,7 +135,10 @@ def told_gain(gain: Interval) -> str:
 def _score(loaded: Loaded, train: Path, test: Path, lr: float, name: str, seeds: list[int]) -> dict[int, float]:
     question = Question("classify", train, valid=test, length=LENGTH)
     tuning = Tuning(epochs=EPOCHS, batch=BATCH, lr=lr, scratch=name == "from scratch", sets=(POOL,))
-    return finetune(loaded, question, tuning, seeds=seeds, progress=Silent()).values()
+    tuned = finetune(loaded, question, tuning, seeds=seeds, progress=Silent())
+    if tuned.exit_code:
+        raise KeyboardInterrupt
+    return tuned.values()
 
 
 def show_masks(loaded: Loaded, found: corpus.Corpus, *, say: Say, count: int = 3) -> list[dict[str, Any]]:

@@ -157,10 +157,11 @@ def _figures(run: Run) -> str:
     steps = [r for r in run.records if "tokens" in r]
     if not steps:
         return ""
-    last = steps[-1]
-    shown = {"steps": f"{last['step']:,}", "tokens": f"{last['tokens'] / 1e6:,.2f} M"}
-    if last.get("seconds"):
-        shown |= {"training": _clock(last["seconds"]), "tokens/s": f"{last['tokens'] / last['seconds']:,.0f}"}
+    ends = {r.get("stage", 0): r for r in steps}.values()  # each stage counts its own tokens and seconds
+    tokens, seconds = (sum(r.get(key, 0) for r in ends) for key in ("tokens", "seconds"))
+    shown = {"steps": f"{steps[-1]['step']:,}", "tokens": f"{tokens / 1e6:,.2f} M"}
+    if seconds:
+        shown |= {"training": _clock(seconds), "tokens/s": f"{tokens / seconds:,.0f}"}
     valid = next((r["valid"] for r in reversed(run.records) if "valid" in r), {})
     shown |= {f"held-out {name}": f"{value:.3f}" for name, value in list(valid.items())[:4]}
     cells = "".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for k, v in shown.items())
@@ -168,18 +169,14 @@ def _figures(run: Run) -> str:
 
 
 def series(records: list[dict[str, Any]], *path: str) -> plots.Series:
-    """The values at a path of keys over steps; the steps of several stages follow one another."""
-    before, stage, last = 0, 0, 0
+    """The values at a path of keys over steps, which are counted over all stages."""
     steps, values = [], []
     for record in records:
-        if record.get("stage", 0) != stage:
-            before, stage = before + last, record["stage"]
-        last = record["step"]
         found: Any = record
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, int | float):
-            steps.append(before + last)
+            steps.append(record["step"])
             values.append(float(found))
     return plots.Series(steps, values)
 

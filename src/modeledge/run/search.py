@@ -39,7 +39,8 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Sample:
-    """By chance: temperature, then only the `top_k` best (0: all), of these only the fewest that hold `top_p`."""
+    """By chance: temperature, then only the `top_k` best (0: all), of these only the fewest that hold `top_p`, one
+    at least."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -65,6 +66,7 @@ def filtered(scores: Float[Tensor, "b v"], how: Sample) -> Float[Tensor, "b v"]:
         ordered, order = scores.sort(dim=-1, descending=True)
         p = ordered.softmax(-1)
         beyond = p.cumsum(-1) - p >= how.top_p  # those before it already hold top_p
+        beyond[:, 0] = False
         scores = scores.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), float("-inf"))
     return scores
 
