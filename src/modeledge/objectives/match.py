@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, Sum
 from modeledge.losses.contrastive import info_nce
+from modeledge.losses.products import products
 from modeledge.objectives import Objective, own_document
 from modeledge.objectives._gather import gather
 from modeledge.visibility import Seen, see
@@ -90,7 +91,7 @@ class Match(Objective):
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         query, passage, own = self.everyone(out)
-        best = (query @ passage.T).masked_fill(~batch.among, float("-inf")).argmax(1)
+        best = products(query, passage).masked_fill(~batch.among, float("-inf")).argmax(1)
         return {"accuracy": Sum((best == own).sum(), torch.tensor(len(own), device=own.device))}
 
     def baselines(self, facts: Facts) -> dict[str, float]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.marginal import Per, log_likelihood, marginal_nll, mixed
+from modeledge.losses.products import products
 from modeledge.objectives import Objective
 from modeledge.objectives._index import Index, beside, encode_texts, frame_of, index_of, repeated
 from modeledge.objectives._momentum import Twin
@@ -95,7 +96,7 @@ class Realm(Objective):
         query = encode_texts(backbone.side("query"), rows)
         texts = self.found(query, batch)
         passages = encode_texts(backbone.side("passage"), texts).view(b, k, -1)
-        prior = torch.einsum("bd,bkd->bk", query, passages).log_softmax(-1)
+        prior = products(query[:, None], passages)[:, 0].log_softmax(-1)
         shown = torch.arange(b * k, device=query.device) % k > 0
         joint = beside(repeated(rows, k), texts, shown)
         states = self.run(backbone, joint).states
