@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy
 from modeledge.objectives import Objective, entropy
+from modeledge.objectives._gather import gather
+from modeledge.objectives._shares import Shares
 from modeledge.views.corrupt.mask import budget, replace
 
 
@@ -121,8 +123,8 @@ class GuidedMaskedLM(Objective):
         )
 
     def after_step(self, step: int) -> None:
-        """Bring the running means up to date with the targets of the step."""
-        total, count = self.new
+        """Bring the running means up to date with the targets of the step, of every process."""
+        total, count = gather(self.new[None])[0].sum(0)
         mean = total / count.clamp(min=1)
         moved = torch.where(self.norms > 0, self.norms.lerp(mean, 1 - self.config.keep), mean)
         self.norms.copy_(torch.where(count > 0, moved, self.norms))
