@@ -53,6 +53,22 @@ def test_gradients_stay_finite_where_a_query_sees_nothing(keep):
     assert x.grad.isfinite().all() and bias.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("blind", [False, True])
+def test_scores_of_fp16_far_below_zero_can_be_masked(blind):
+    """fp16 ends at -65,504: what is added there must leave room for the score."""
+    q, k = torch.full((1, 1, 2, 4), 20.0), torch.full((1, 1, 3, 4), -20.0)  # scores of -1,600
+    k[..., 0] -= torch.arange(3) / 4
+    mask = torch.tensor([[not blind, False, not blind], [True, True, True]])[None, None]
+    biased = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))
+    wanted = (q @ k.mT + biased).softmax(-1).nan_to_num()
+    for given in (mask, biased.half()):
+        halves = q.half().requires_grad_(), k.half().requires_grad_()
+        weights = attention.weigh(*halves, Context(mask=given), scale=1.0)
+        torch.testing.assert_close(weights.float(), wanted, atol=2e-3, rtol=0)
+        for gradient in torch.autograd.grad(weights[..., 0].sum(), halves):
+            assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("keep", [(), ("here",)])
 def test_the_causal_flag_is_the_lower_triangle(keep):
     part, x = softmax(), torch.randn(2, 6, 12, dtype=torch.float64)

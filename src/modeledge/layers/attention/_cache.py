@@ -36,8 +36,8 @@ class Cache:
 
     def forget(self, n: int) -> None:
         """Drop the last n tokens, which were read only to see what they predict."""
-        self.pairs = {name: (k[:, :, :-n], v[:, :, :-n]) for name, (k, v) in self.pairs.items()}
         self.length -= n
+        self.pairs = {name: (k[:, :, : self.length], v[:, :, : self.length]) for name, (k, v) in self.pairs.items()}
 
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows in this order, as beam search asks; a row may come several times."""
