@@ -146,3 +146,12 @@ def test_packed_tokens_return_to_their_rows_and_so_do_gradients():
     direction = torch.randn(3, 4, 2).double()
     (grad,) = torch.autograd.grad((back * direction).sum(), x)
     torch.testing.assert_close(grad, 2 * direction * valid[..., None])
+
+
+def test_a_cache_forgets_as_many_tokens_as_it_is_told():
+    for n in (0, 2):
+        cache, k = Cache(), torch.randn(1, 2, 5, 3)
+        cache.extend("here", k, k)
+        cache.length = 5
+        cache.forget(n)
+        assert cache.length == 5 - n and torch.equal(cache.pairs["here"][0], k[:, :, : 5 - n])

@@ -32,7 +32,7 @@ def info_nce(
     if among is not None:
         logits = logits.masked_fill(~among, float("-inf"))
     total = F.cross_entropy(logits, targets, reduction="sum")
-    return Sum(total, torch.tensor(len(queries), device=total.device))
+    return Sum(total, torch.full((), len(queries), device=total.device))
 
 
 def symmetric_info_nce(

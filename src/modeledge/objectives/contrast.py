@@ -115,7 +115,7 @@ class Contrast(Objective):
         vectors = unit(out)
         scores = products(vectors["image"], vectors["text"])
         own = torch.arange(len(scores), device=scores.device)
-        n = torch.tensor(len(scores), device=scores.device)
+        n = torch.full((), len(scores), device=scores.device)
         return {
             "image_to_text": Sum((scores.argmax(1) == own).sum(), n),
             "text_to_image": Sum((scores.argmax(0) == own).sum(), n),

@@ -55,4 +55,4 @@ class Embed(Task):
         left, right = self.vectors(out, batch).unbind(1)
         own = torch.arange(len(left), device=left.device)
         found = (products(left, right).argmax(1) == own).sum()
-        return {"found": Sum(found, torch.tensor(len(left), device=left.device))}
+        return {"found": Sum(found, torch.full((), len(left), device=left.device))}

@@ -92,7 +92,7 @@ class Match(Objective):
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         query, passage, own = self.everyone(out)
         best = products(query, passage).masked_fill(~batch.among, float("-inf")).argmax(1)
-        return {"accuracy": Sum((best == own).sum(), torch.tensor(len(own), device=own.device))}
+        return {"accuracy": Sum((best == own).sum(), torch.full((), len(own), device=own.device))}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         candidates = self.rows if self.config.negatives is None else 1 + self.config.negatives
