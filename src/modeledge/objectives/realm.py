@@ -9,7 +9,7 @@ when the text is prepared), question answering."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import IGNORE, Batch, Facts, PartConfig, RecipeError, Slot, Sum, build, part
+from modeledge.core import IGNORE, Batch, Facts, RecipeError, Sum, build, part
 from modeledge.losses.marginal import Per, log_likelihood, marginal_nll, mixed
 from modeledge.losses.products import products
 from modeledge.objectives import Objective
+from modeledge.objectives._hiding import Hiding
 from modeledge.objectives._index import Index, beside, encode_texts, frame_of, index_of, repeated
 from modeledge.objectives._momentum import Twin
 
@@ -50,7 +51,7 @@ class Realm(Objective):
         marginal: Per = "token"
         refresh: int = Field(500, ge=1)
         passages: str | None = None
-        mask: Annotated[PartConfig, Slot("objectives")] = part("mlm", select="mention", most=10, replace=(1.0, 0.0))
+        mask: Hiding = part("mlm", select="mention", most=10, replace=(1.0, 0.0))
 
     config: Config
     needs = ("ids", "passage")
