@@ -5,7 +5,7 @@ import torch
 
 from modeledge.core import build, find
 from modeledge.layers import Sizes, attention
-from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
+from modeledge.layers.attention import Across, Cache, Context, Keep, Packed, _cache
 
 SIZES = Sizes(width=12, heads=3, head_width=5)
 
@@ -155,3 +155,24 @@ def test_a_cache_forgets_as_many_tokens_as_it_is_told():
         cache.length = 5
         cache.forget(n)
         assert cache.length == 5 - n and torch.equal(cache.pairs["here"][0], k[:, :, : 5 - n])
+
+
+@torch.no_grad()
+def test_a_cache_is_what_was_appended_and_hardly_more_is_copied(monkeypatch):
+    """Token by token, with some forgotten and rows reordered on the way, as a plain list of them has it."""
+    copied, plain = [], _cache._wider
+    monkeypatch.setattr(_cache, "_wider", lambda held, places: copied.append(held.shape[2]) or plain(held, places))
+    cache, wanted = Cache(), torch.empty(3, 2, 0, 4)
+    for step in range(300):
+        new = torch.randn(3, 2, 1 + step % 2, 4)
+        wanted = torch.cat([wanted, new], 2)
+        k, v = cache.extend("here", new, -new)
+        cache.length = wanted.shape[2]
+        assert torch.equal(k, wanted) and torch.equal(v, -wanted)
+        if step % 7 == 0:
+            cache.forget(1)
+            wanted = wanted[:, :, :-1]
+        if step == 150:
+            cache.reorder(torch.tensor([2, 0, 0]))
+            wanted = wanted[[2, 0, 0]]
+    assert sum(copied) < 5 * wanted.shape[2]
