@@ -98,14 +98,14 @@ def against_queue(
     """Sum over queries of the cross-entropy, in nats, of naming the positive among it and the queue's keys.
 
     Nothing is learnt from it until the queue is full. Until then its keys stand for as many as there will be: the cost
-    is what it is expected to be with all of them, and can be compared with what comes later."""
+    is about what it would be with all of them, so that no earlier figure is low for want of keys."""
     held = queue.seen.clamp(1, queue.length)  # none yet: one that is alike to all queries
     there = torch.arange(queue.length, device=held.device) < held
-    weight = torch.where(there, (queue.length / held).log(), float("-inf"))
+    stand_for = torch.where(there, (queue.length / held).log(), float("-inf"))
     with torch.autocast(queries.device.type, enabled=False):
         queries, positives = queries.float(), positives.detach().float()
         own = (queries * positives).sum(-1, keepdim=True) / temperature
-        others = torch.addmm(weight, queries, queue.keys.T, alpha=1 / temperature)
+        others = torch.addmm(stand_for, queries, queue.keys.T, alpha=1 / temperature)
     first = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
     total = F.cross_entropy(torch.cat([own, others], dim=1), first, reduction="sum")
     return torch.where(queue.full, total, total.detach())
