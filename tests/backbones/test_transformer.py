@@ -1,5 +1,7 @@
 """The stack: sizes as published, what may and may not reach a state, sharing, intermediates, recomputation."""
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -287,3 +289,16 @@ def test_leaving_padding_out_changes_no_state_and_no_gradient(positions, monkeyp
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
     assert (out.states[~batch.valid] == 0).all()
+
+
+@pytest.mark.parametrize("what", ["full", "selective"])
+def test_a_copy_of_a_model_that_recomputes_computes_with_its_own_weights(what):
+    model = make(layers=1).train()
+    recompute(model, what)
+    twin, batch = copy.deepcopy(model), tokens()
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.add_(0.1)
+    plain = make(layers=1)
+    plain.load_state_dict(twin.state_dict())
+    torch.testing.assert_close(run(twin, batch, causal).states, run(plain, batch, causal).states)

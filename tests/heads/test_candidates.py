@@ -28,3 +28,6 @@ def test_a_candidate_s_score_is_its_product_with_the_transformed_state_and_paddi
                 assert float(scores[i, j]) == pytest.approx(wanted, abs=1e-5)
         assert (scores.softmax(1)[:, 2] == 0).all()
     assert "entity" not in dict(head.named_parameters())
+    with torch.autocast("cpu", torch.bfloat16):  # the layer's states are rounded, the products are not
+        rounded = head(states, candidates)[:, :2].detach()
+    assert not torch.equal(rounded, rounded.bfloat16().float())

@@ -98,3 +98,23 @@ def test_the_gradient_is_that_of_the_log_of_the_mixture(label):
             ends.append(by_hand(head, moved, source, ids, copied)[0, 0, label].log())
         numeric[i] = (ends[0] - ends[1]) / (2 * step)
     torch.testing.assert_close(found[0, 0], numeric, atol=1e-4, rtol=1e-3)
+
+
+def test_no_number_is_kept_for_each_pair_of_places_and_channel():
+    """The gradient is that of the plain loop's formula; what is kept is b u s and smaller, not b u s d."""
+    head, (states, source, _, copied) = make(), given()
+    states.requires_grad_()
+    kept = []
+
+    def pack(x):
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        weights, _ = head.point(states, source, copied)
+    assert max(kept) < 2 * 3 * 5 * WIDTH
+    (found,) = torch.autograd.grad(weights[..., 0].sum(), states)
+    mixed = torch.tanh(head.source(source)[:, None] + head.state(states)[:, :, None])
+    plain = head.score(mixed).squeeze(-1).masked_fill(~copied[:, None], float("-inf")).softmax(-1)
+    (wanted,) = torch.autograd.grad(plain[..., 0].sum(), states)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)

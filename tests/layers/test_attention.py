@@ -5,7 +5,7 @@ import torch
 
 from modeledge.core import build, find
 from modeledge.layers import Sizes, attention
-from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
+from modeledge.layers.attention import Across, Cache, Context, Keep, Packed, _cache
 
 SIZES = Sizes(width=12, heads=3, head_width=5)
 
@@ -51,6 +51,22 @@ def test_gradients_stay_finite_where_a_query_sees_nothing(keep):
     mask = torch.tensor([True, False, True])[None, None, :, None]
     part(x, Context("here", bias.masked_fill(~mask, float("-inf")), keep=Keep(keep))).sum().backward()
     assert x.grad.isfinite().all() and bias.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_scores_of_fp16_far_below_zero_can_be_masked(blind):
+    """fp16 ends at -65,504: what is added there must leave room for the score."""
+    q, k = torch.full((1, 1, 2, 4), 20.0), torch.full((1, 1, 3, 4), -20.0)  # scores of -1,600
+    k[..., 0] -= torch.arange(3) / 4
+    mask = torch.tensor([[not blind, False, not blind], [True, True, True]])[None, None]
+    biased = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))
+    wanted = (q @ k.mT + biased).softmax(-1).nan_to_num()
+    for given in (mask, biased.half()):
+        halves = q.half().requires_grad_(), k.half().requires_grad_()
+        weights = attention.weigh(*halves, Context(mask=given), scale=1.0)
+        torch.testing.assert_close(weights.float(), wanted, atol=2e-3, rtol=0)
+        for gradient in torch.autograd.grad(weights[..., 0].sum(), halves):
+            assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("keep", [(), ("here",)])
@@ -130,3 +146,33 @@ def test_packed_tokens_return_to_their_rows_and_so_do_gradients():
     direction = torch.randn(3, 4, 2).double()
     (grad,) = torch.autograd.grad((back * direction).sum(), x)
     torch.testing.assert_close(grad, 2 * direction * valid[..., None])
+
+
+def test_a_cache_forgets_as_many_tokens_as_it_is_told():
+    for n in (0, 2):
+        cache, k = Cache(), torch.randn(1, 2, 5, 3)
+        cache.extend("here", k, k)
+        cache.length = 5
+        cache.forget(n)
+        assert cache.length == 5 - n and torch.equal(cache.pairs["here"][0], k[:, :, : 5 - n])
+
+
+@torch.no_grad()
+def test_a_cache_is_what_was_appended_and_hardly_more_is_copied(monkeypatch):
+    """Token by token, with some forgotten and rows reordered on the way, as a plain list of them has it."""
+    copied, plain = [], _cache._wider
+    monkeypatch.setattr(_cache, "_wider", lambda held, places: copied.append(held.shape[2]) or plain(held, places))
+    cache, wanted = Cache(), torch.empty(3, 2, 0, 4)
+    for step in range(300):
+        new = torch.randn(3, 2, 1 + step % 2, 4)
+        wanted = torch.cat([wanted, new], 2)
+        k, v = cache.extend("here", new, -new)
+        cache.length = wanted.shape[2]
+        assert torch.equal(k, wanted) and torch.equal(v, -wanted)
+        if step % 7 == 0:
+            cache.forget(1)
+            wanted = wanted[:, :, :-1]
+        if step == 150:
+            cache.reorder(torch.tensor([2, 0, 0]))
+            wanted = wanted[[2, 0, 0]]
+    assert sum(copied) < 5 * wanted.shape[2]

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from modeledge.backbones.transformer import blend
 from modeledge.core import InputError, RecipeError, build, find
 from modeledge.layers import Sizes
+from modeledge.visibility import Seen
 
 SIZES = Sizes(width=16, heads=2, head_width=8, grid=(3, 3))
 AT = torch.arange(20)[None]
@@ -117,3 +119,22 @@ def test_sinusoid_of_place_zero():
     wave = positions("sinusoidal").add(torch.zeros(1, 2, 16), torch.tensor([[0, 1]]))[0]
     assert wave[0].tolist() == [0.0] * 8 + [1.0] * 8
     assert math.isclose(wave[1, 0], math.sin(1), rel_tol=1e-6)
+
+
+def test_distances_must_outgrow_the_buckets_that_hold_one_each():
+    """With 32 buckets a decoder's first 16 do: from 17 on every distance has a bucket, and a further one no lower."""
+    with pytest.raises(ValueError, match="distance 16: the first 16 of 32 .* expected more than 16"):
+        positions("bucketed", distance=16)
+    for past in (True, False):
+        sizes = Sizes(width=16, heads=2, head_width=8, past_only=past)
+        buckets = positions("bucketed", sizes, distance=17).bucket(-torch.arange(400))
+        assert (buckets.diff() >= 0).all() and buckets[0] == 0 and buckets[-1] == (31 if past else 15)
+
+
+def test_a_term_of_the_scores_comes_in_their_precision_once_for_all_layers():
+    part = positions("bucketed")
+    with torch.autocast("cpu", torch.bfloat16):
+        bias, _ = blend(Seen(causal=True), part, 20, 0, device=torch.device("cpu"))
+    assert bias.dtype == torch.bfloat16
+    plain, _ = blend(Seen(causal=True), part, 20, 0, device=torch.device("cpu"))
+    assert torch.equal(bias, plain.bfloat16())

@@ -47,3 +47,17 @@ def test_a_row_whose_whole_sample_is_its_label_costs_nothing_and_has_a_finite_gr
     )
     found.total.backward()
     assert found.total == 0 and torch.isfinite(states.grad).all()
+
+
+def test_under_autocast_the_label_s_own_score_is_exact():
+    """What is rounded is the other classes' score alone."""
+    states, weight, bias, labels = make()
+    states, bias = states.bfloat16(), bias * 0 + 10.0
+    known = {"weight": weight, "bias": bias, "log_expected": torch.full((9,), 0.0)}
+    sample = torch.tensor([8])
+    labels = labels.clamp(max=7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sampled_cross_entropy(states, labels, sample=sample, **known).total
+        other = torch.addmm(bias[sample], states, weight[sample].T)[:, 0].float()
+    own = (states.float() @ weight.T + bias).gather(1, labels[:, None])[:, 0]
+    torch.testing.assert_close(found, torch.logaddexp(own, other).sub(own).sum(), rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeledge.core import IGNORE, Batch
+from modeledge.core import IGNORE, Batch, RecipeError
 
 T5_SLOTS = {"positions": {"kind": "bucketed"}, "norm": {"kind": "rms"}, "join": "pre"}
 CASES: dict[str, dict[str, Any]] = {
@@ -167,3 +167,15 @@ def test_one_batch_can_be_learnt_by_heart(lab, case):
         value.backward()
         optimizer.step()
     assert value.item() < 0.15 * objective.baselines(lab.facts)["uniform"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [(kind, "mask") for kind in ("mlm", "mplm", "guided_mlm", "mass")] + [("denoise", "eos")],
+)
+def test_a_tokenizer_without_the_special_token_is_refused_by_name(lab, kind, role):
+    backbone = lab.backbone("encoder_decoder" if kind in ("denoise", "mass") else "transformer")
+    del lab.facts.special[role]
+    objective = lab.objective(kind, backbone)
+    with pytest.raises(RecipeError, match=rf"objective {kind}: needs a \[{role}\] token; this tokenizer has pad, unk"):
+        lab.view(objective, lab.rows(), 0)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from modeledge.core import IGNORE, Batch, keyed
-from modeledge.objectives.hictl import harden
+from modeledge.objectives.hictl import hardened
 
 
 def apart(lab, b=6, t=10):
@@ -132,15 +132,16 @@ def test_word_recovery_has_the_words_of_one_text_as_targets_and_shows_none_of_th
 def test_hardened_negatives_lie_between_the_positive_and_where_they_were():
     torch.manual_seed(0)
     q, p = (F.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
-    own = torch.arange(5)
-    moved = harden(q, p, p, own, power=0.7)
+    found = hardened(q, p, p, power=0.7)
     for i in range(5):
         for j in range(5):
             near, far = (q[i] - p[i]).norm(), (q[i] - p[j]).norm()
             share = (near / far) ** 0.7 if far > near else 1.0
-            torch.testing.assert_close(moved[i, j], p[i] if i == j else p[i] + share * (p[j] - p[i]))
-            assert i == j or not torch.allclose(moved[i, j], p[i])
-    torch.testing.assert_close(harden(q, p, p, own, power=0.0), p.expand(5, 5, 8))
+            torch.testing.assert_close(found[i, j], q[i] @ (p[i] + share * (p[j] - p[i])))
+            assert i == j or not torch.isclose(found[i, j], found[i, i])
+    torch.testing.assert_close(hardened(q, p, p, power=0.0), q @ p.T)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(hardened(q, p, p, power=0.7), found)
 
 
 def test_both_levels_have_their_closed_forms(lab):

@@ -97,3 +97,10 @@ def test_the_hidden_entity_of_a_mention_changes_nothing_at_its_own_prediction(la
 def test_a_backbone_without_entities_is_refused(lab):
     with pytest.raises(RecipeError, match="no vectors of entities"):
         lab.objective("entity_denoising", lab.backbone())
+
+
+def test_its_weight_is_that_of_both_losses_and_the_inner_one_of_its_own(lab, setting):
+    _, objective, _ = setting
+    objective.config = objective.config.model_copy(update={"weight": 2.0})
+    objective.mask.config = objective.mask.config.model_copy(update={"weight": 0.25})
+    assert objective.weights(0, 10) == {"mlm": 0.5, "entity_denoising": 2.0}

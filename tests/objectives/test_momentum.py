@@ -54,10 +54,7 @@ def test_the_loss_is_the_cross_entropy_of_positive_and_queue_once_it_is_full():
     torch.manual_seed(0)
     queries, keys = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
     queue = Queue(5, 4)
-    queue.note(torch.randn(4, 4))
-    queue.settle()
-    assert against_queue(queries, keys, queue, temperature=0.25).item() == 0
-    queue.note(torch.randn(1, 4))
+    queue.note(torch.randn(5, 4))
     queue.settle()
     found = against_queue(queries, keys, queue, temperature=0.25)
     wanted = 0.0
@@ -67,3 +64,26 @@ def test_the_loss_is_the_cross_entropy_of_positive_and_queue_once_it_is_full():
     torch.testing.assert_close(found, wanted)
     found.backward()
     assert keys.grad is None and queries.grad is not None
+
+
+def test_until_the_queue_is_full_its_keys_stand_for_all_and_teach_nothing():
+    """The mean over many queues of some of the keys is about what all of them cost: no figure is low for want of
+    negatives."""
+    torch.manual_seed(0)
+    queries, keys, pool = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4), torch.randn(64, 4)
+
+    def cost(count):
+        queue = Queue(64, 4)
+        queue.note(pool[torch.randperm(64)[:count]])
+        queue.settle()
+        return against_queue(queries, keys, queue, temperature=1.0)
+
+    full = cost(64)
+    few = torch.stack([cost(16) for _ in range(200)])
+    assert abs(few.mean() - full) < 0.05 * full and few.std() > 0
+    (gradient,) = torch.autograd.grad(few.sum(), queries)
+    assert not gradient.any() and torch.autograd.grad(full, queries)[0].any()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(cost(64), full)
+    none = against_queue(queries, keys, Queue(64, 4), temperature=1.0)
+    torch.testing.assert_close(none, (1 + 64 * (-(queries * keys).sum(-1)).exp()).log().sum().detach())

@@ -200,6 +200,11 @@ def test_wrong_settings_say_what_is_missing(lab):
         lab.objective("plm", lab.backbone())
     with pytest.raises(RecipeError, match="pair needs a `reuse` below 1"):
         lab.objective("plm", lab.backbone("two_stream"), layout="pair")
+    objective, rows = lab.objective("plm", lab.backbone("two_stream"), layout="pair", reuse=0.8), stream(lab, 0, t=24)
+    assert ((lab.view(objective, rows, 1).segments == 1).sum(1) >= 1).all()
+    objective = lab.objective("plm", lab.backbone("two_stream"), layout="pair", reuse=0.82)
+    with pytest.raises(RecipeError, match="keeps 20 of 24 tokens and .* needs 5\n  next: a smaller"):
+        lab.view(objective, rows, 1)
     objective = lab.objective("plm", lab.backbone("two_stream"), memory=4)
     with pytest.raises(RecipeError, match="use data: stream"):
         lab.view(objective, lab.rows(), 1)

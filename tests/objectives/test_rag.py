@@ -20,6 +20,7 @@ from transformers import (
 
 from modeledge.core import Batch, Facts, RecipeError, keyed
 from modeledge.losses.marginal import marginal_nll
+from modeledge.objectives._index import encode_texts, repeated
 from modeledge.objectives.match import Match
 from modeledge.objectives.rag import Rag
 from modeledge.objectives.seq2seq import Seq2Seq
@@ -117,6 +118,19 @@ def test_texts_of_one_token_cost_the_same_by_token_and_by_sequence(make, library
                 batch["decoder_labels"][:, 1:] = -100
             costs.append(objective(backbone, batch)["rag"].total.item())
         assert (costs[0] == pytest.approx(costs[1], abs=1e-6)) is same
+
+
+def test_under_autocast_passages_are_searched_and_weighed_in_full_precision(make, library, shelf):
+    """Products of some 1,000 that lie less than a unit apart: bf16 has one in four."""
+    objective, backbone = make(shelf)
+    batch, index = asked(library, objective), objective.index
+    index.vectors = torch.full((20, 8), 11.0) + torch.arange(20.0)[torch.randperm(20), None] / 1000
+    best = index.top(torch.full((1, 8), 11.0), 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(index.top(torch.full((1, 8), 11.0), 20), best)
+        found, query = objective.find(backbone, batch), encode_texts(backbone.side("query"), repeated(batch, 1))
+    near = index.vectors[found.numbers]
+    torch.testing.assert_close(found.prior, (query[:, None] * near).sum(-1).log_softmax(-1))
 
 
 def test_queries_and_the_generator_learn_and_passages_do_not(make, library, shelf):

@@ -182,3 +182,9 @@ def test_both_losses_are_those_of_transformers_on_the_same_sample(lab, adopt):
     joint = sum(found[k] * sums[k].mean().item() for k in sums)
     assert joint == pytest.approx(made + 50 * judged, rel=1e-5)
     assert np.isfinite(joint)
+
+
+def test_the_weight_of_what_hides_tokens_is_that_of_the_generators_loss(lab, electra):
+    _, objective = electra
+    objective.mask.config = objective.mask.config.model_copy(update={"weight": 0.5})
+    assert objective.weights(0, 10) == {"rtd": 50.0, "rtd_generator": 0.5}

@@ -2,6 +2,7 @@ import pytest
 
 from modeledge.core import RecipeError
 from modeledge.recipe.resolve import CHAIN, merge, resolve
+from modeledge.recipe.schema import check
 
 BASE = """
 data: {text: {kind: contiguous, length: 32}}
@@ -150,3 +151,35 @@ def test_a_users_recipe_may_have_the_name_of_the_one_it_extends(tmp_path):
     mine = write(tmp_path, "bert", "extends: bert\noptim: {lr: 5e-4}")
     tree = resolve(mine)
     assert tree.keys["optim"]["lr"] == 5e-4 and tree.chain == ("bert", "bert")
+
+
+def test_a_size_that_is_no_mapping_is_refused_with_its_place(tmp_path):
+    (tmp_path / "own.yaml").write_text("family: own\nsizes: {mini: null, odd: 3}\n")
+    for size, found in (("mini", "None"), ("odd", "3")):
+        with pytest.raises(RecipeError, match=rf"own\.yaml:2.*: sizes\.{size}: a mapping of keys, found {found}"):
+            resolve(str(tmp_path / "own.yaml"), size=size)
+
+
+def test_no_objective_takes_a_word_that_torch_uses():
+    from torch import nn
+
+    for name in dir(nn.ModuleDict()):
+        with pytest.raises(RecipeError, match=f"cannot be named '{name}'"):
+            check(resolve("bert", sets=[f"objectives=[{{kind: mlm, name: {name}}}]"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optim.betas=[0.9, 1.0]", r"optim.betas\[1\]: .*less than 1"),
+        ("optim={kind: sgd, nesterov: true}", "nesterov looks ahead along the momentum, which is 0"),
+        ("objectives.0.replace=[0.9, 0.9]", "together are 1.8; expected at most 1"),
+        ("objectives.0.ngrams=0", "objectives.0.ngrams.*greater than or equal to 1"),
+        ("objectives.0.ngrams=[0.0, 0.0]", "at least one probability above 0"),
+        ("objectives=[{kind: rtd, mask: {kind: guided_mlm}}]", "'guided_mlm' cannot hide tokens for another objective"),
+        ("backbone.positions={kind: bucketed, distance: 16}", "expected more than 16"),
+    ],
+)
+def test_settings_that_could_not_be_trained_with_are_refused_by_name(text, said):
+    with pytest.raises(RecipeError, match=said):
+        check(resolve("bert", sets=[text]))

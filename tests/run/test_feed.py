@@ -213,3 +213,21 @@ def test_micro_batches_hold_rows_of_like_length_and_no_column_of_padding(make):
     assert sorted(r for micro in work.micros for r in micro.row) == sorted(one.micros[0].row)
     told = [sum((m.labels != -100).sum() for m in w.micros) for w in (work, one)]
     assert told[0] == told[1] == whole.step(1).counts["mlm"]
+
+
+def test_one_that_asks_for_the_whole_batch_gets_it_in_whatever_company(make):
+    """Wherever it stands, `micro` changes neither the loss nor who is compared with whom; both are finished."""
+    source = "{kind: segment_pair, length: 32}"
+    for order in ("[{kind: mlm}, {kind: nsp}]", "[{kind: nsp}, {kind: mlm}]"):
+        feed, _ = make(sets=[f"objectives={order}"], source=source, micro=4)
+        assert [m.size for m in feed.step(0).works[0].micros] == [4, 4, 4]
+        feed.objectives["nsp"].whole_batch = True
+        feed.objectives["nsp"].__class__ = finishing(feed.objectives["nsp"])
+        (work,) = feed.step(0).works
+        assert work.names == ("mlm", "nsp") and [m.size for m in work.micros] == [12]
+        assert (work.micros[0].twice == 2 * work.micros[0].is_next).all() and "targets" in work.micros[0]
+
+
+def finishing(objective):
+    """The objective's class with a finish of its own."""
+    return type("Finishing", (type(objective),), {"finish": lambda self, batch: batch.but(twice=2 * batch.is_next)})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeledge.core import find
+from modeledge.core import RecipeError, find
 
 
 def split(tokenizer, text):
@@ -112,3 +112,9 @@ def test_word_vocabularies_leave_out_rare_words():
     part = find("tokenizers", "word")
     tokenizer = part(part.Config(vocab=100, least=2)).train(iter(["a a b b c"]))
     assert tokenizer.pieces.tokens[5:] == ["a", "b"]
+
+
+def test_a_vocabulary_that_special_tokens_fill_is_refused():
+    part = find("tokenizers", "byte_bpe")
+    with pytest.raises(RecipeError, match=r"vocab: 16 ids .* of which 100 are sentinels\n  next: a larger vocab"):
+        part(part.Config(kind="byte_bpe", vocab=16, sentinels=100)).train(iter(["some words"]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -126,8 +126,9 @@ class Transformer(nn.Module, Part):
         turn = self.positions.turn(at)
         packed = self.pack(batch, x) if alone else None
         x = x if packed is None else packed.pack(x)
+        made: dict[Any, Tensor] = {}
         for i, block in enumerate(self.blocks):
-            own = Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed, near)
+            own = Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed, near, made)
             contexts: tuple[Context, ...] = (own,)
             if across is not None:
                 contexts += (replace(across, name=f"blocks.{i}.cross", keep=keep, cache=cache),)
@@ -157,11 +158,14 @@ def blend(
 ) -> tuple[Tensor | None, bool]:
     """The mask and the causal flag for attention: who sees whom, and the positions' term of the scores, if any.
 
-    at: the places of the tokens, where they do not stand in order (default: the indices themselves)."""
+    at: the places of the tokens, where they do not stand in order (default: the indices themselves). The term comes in
+    the precision of the scores, so that no layer casts it anew."""
     s = start + t
     index = torch.arange(s, device=device)
     bias = positions.bias(index[start:], index) if at is None else positions.bias(at, at)
     if bias is None:
         return seen.mask, seen.causal
+    if torch.is_autocast_enabled(device.type):
+        bias = bias.to(torch.get_autocast_dtype(device.type))
     allowed = index <= index[start:, None] if seen.causal else seen.mask
     return (bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))), False

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from modeledge.core.errors import RecipeError
+
 
 @dataclass
 class Facts:
@@ -50,6 +52,15 @@ class Facts:
     def pad(self) -> int:
         """The padding id; 0 where the tokenizer has none (it is then never a target)."""
         return self.special.get("pad", 0)
+
+    def role(self, name: str, where: str) -> int:
+        """The id of the special token that plays a role; `where` needs it. Raises RecipeError if there is none."""
+        if name not in self.special:
+            raise RecipeError(
+                f"{where}: needs a [{name}] token; this tokenizer has {', '.join(self.special) or 'no special ones'}\n"
+                "  next: data prepared with a tokenizer of the recipe's own kind"
+            )
+        return self.special[name]
 
     @property
     def bigram(self) -> float | None:

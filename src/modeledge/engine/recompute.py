@@ -9,6 +9,7 @@ The gradients are the same to the last bit, dropout included."""
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any, Literal
 
 from torch import nn
@@ -32,11 +33,12 @@ def recompute(model: nn.Module, what: Literal["selective", "full"]) -> int:
 
 
 def _wrap(module: nn.Module, name: str) -> None:
-    plain = getattr(module, name)
+    plain = getattr(type(module), name)
 
-    def again(*args: Any, **named: Any) -> Any:
-        if not module.training:
-            return plain(*args, **named)
-        return checkpoint(plain, *args, use_reentrant=False, **named)
+    def again(self: nn.Module, *args: Any, **named: Any) -> Any:
+        if not self.training:
+            return plain(self, *args, **named)
+        return checkpoint(plain, self, *args, use_reentrant=False, **named)
 
-    setattr(module, name, again)
+    # bound, so that a copy of the module computes with its own weights
+    setattr(module, name, MethodType(again, module))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Facts, Part, PartConfig, RecipeError, build
 from modeledge.heads import linear
+from modeledge.losses.products import products
 
 
 class Candidates(nn.Module, Part):
@@ -27,5 +28,5 @@ class Candidates(nn.Module, Part):
 
     def forward(self, states: Float[Tensor, "m d"], candidates: Int[Tensor, " c"]) -> Float[Tensor, "m c"]:
         """Unnormalised log-probabilities of the candidates; those below 0 are none and get the least."""
-        scores = self.norm(F.gelu(self.dense(states))).float() @ self._table[0](candidates.clamp_min(0)).float().T
+        scores = products(self.norm(F.gelu(self.dense(states))), self._table[0](candidates.clamp_min(0)))
         return scores.masked_fill(candidates < 0, -1e9)

@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from modeledge.core import Facts, Part, PartConfig, Slot, build, part
 from modeledge.heads import linear
 
+ROWS = 4
+"""Rows of which every pair of places is held at once."""
 NEVER = -1e4
 """The log of a probability that is zero for all practical purposes; finite, so that gradients are."""
 
@@ -56,10 +59,15 @@ class CopyHead(nn.Module, Part):
         self, states: Float[Tensor, "b u d"], source: Float[Tensor, "b s d"], copied: Bool[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b u s"], Float[Tensor, "b u 1"]]:
         """Where each decoder state looks (fp32, sums to 1) and the logit of writing from the vocabulary."""
-        mixed = torch.tanh(self.source(source)[:, None] + self.state(states)[:, :, None])  # b u s d
-        scores = self.score(mixed).squeeze(-1).float().masked_fill(~copied[:, None], float("-inf"))
+        parts = zip(self.source(source).split(ROWS), self.state(states).split(ROWS), strict=True)
+        fits = [checkpoint(self.fit, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        scores = torch.cat(fits).float().masked_fill(~copied[:, None], float("-inf"))  # type: ignore[arg-type]
         some = copied.any(-1)[:, None, None]
         weights = scores.masked_fill(~some, 0.0).softmax(-1) * some
         found = weights.to(source.dtype) @ source
         gate = self.gate(torch.cat([found, states], -1)).float()
         return weights, gate.masked_fill(~some, -NEVER)
+
+    def fit(self, source: Float[Tensor, "b s d"], states: Float[Tensor, "b u d"]) -> Float[Tensor, "b u s"]:
+        """How well each place fits each decoder state; by way of b u s d, which nobody keeps."""
+        return self.score(torch.tanh(source[:, None] + states[:, :, None])).squeeze(-1)

@@ -63,7 +63,7 @@ class TokenHead(nn.Module, Part):
     def transformed(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m e"]:
         """What the decoder's matrix is multiplied with."""
         x = states if self.dense is None else self.norm(self.activate(self.dense(states)))
-        return self.scale * x
+        return x if self.scale == 1.0 else self.scale * x
 
     def table(self) -> Float[Tensor, "v e"]:
         """The decoder's matrix."""

@@ -5,6 +5,7 @@ are on the device: a quarter of the bytes of floats on the way."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -30,5 +31,12 @@ def normalise(image: Shaped[Tensor, "b H W c"], pixels: Pixels) -> Float[Tensor,
         return turned
     if turned.shape[1] != 3:
         raise ValueError(f"pictures have {turned.shape[1]} channels; the normalisation {pixels!r} is for 3 (RGB)")
-    mean, deviation = (torch.tensor(v, device=image.device)[:, None, None] for v in STATISTICS[pixels])
+    mean, deviation = _statistics(pixels, image.device)
     return (turned.float() / 255 - mean) / deviation
+
+
+@cache
+def _statistics(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(mean, standard deviation) c 1 1, brought to the device once."""
+    mean, deviation = (torch.tensor(v, device=device)[:, None, None] for v in STATISTICS[pixels])
+    return mean, deviation

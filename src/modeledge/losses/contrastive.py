@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from modeledge.core import Sum
+from modeledge.losses.products import products
 
 Targets = Int[Tensor, " b"] | Float[Tensor, "b n"]
 
@@ -27,12 +28,11 @@ def info_nce(
 
     targets: the place of each query's key, or a distribution over the keys where several belong to it (`spread`);
     among: the keys each query is compared with, its own included (default: all)."""
-    with torch.autocast(queries.device.type, enabled=False):  # a scale of 100 makes half-precision errors large
-        logits = scale * (queries.float() @ keys.float().T)
+    logits = scale * products(queries, keys)
     if among is not None:
         logits = logits.masked_fill(~among, float("-inf"))
     total = F.cross_entropy(logits, targets, reduction="sum")
-    return Sum(total, torch.tensor(len(queries), device=total.device))
+    return Sum(total, torch.full((), len(queries), device=total.device))
 
 
 def symmetric_info_nce(

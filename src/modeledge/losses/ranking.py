@@ -16,10 +16,10 @@ from modeledge.core import Sum
 def margin_ranking(true: Float[Tensor, " b"], false: Float[Tensor, "b n"], *, margin: float) -> Sum:
     """Sum of max(0, margin + true - false) over all pairs, in units of distance; and how many pairs."""
     each = (margin + true.float()[:, None] - false.float()).clamp_min(0.0)
-    return Sum(each.sum(), torch.tensor(each.numel(), device=each.device))
+    return Sum(each.sum(), torch.full((), each.numel(), device=each.device))
 
 
 def logistic_ranking(true: Float[Tensor, " b"], false: Float[Tensor, "b n"], *, margin: float) -> Sum:
     """Sum of half of -log s(margin - true) - mean log s(false - margin), in nats; and how many true ones."""
     each = F.softplus(true.float() - margin) + F.softplus(margin - false.float()).mean(1)
-    return Sum(each.sum() / 2, torch.tensor(len(each), device=each.device))
+    return Sum(each.sum() / 2, torch.full((), len(each), device=each.device))

@@ -28,9 +28,9 @@ def sampled_cross_entropy(
     which is taken off its score; draws of the label itself are left out, it is there already."""
     counted = labels != IGNORE
     safe = labels.where(counted, 0)
-    true = (states * weight[safe]).sum(-1) + bias[safe]
+    true = (states.float() * weight[safe]).sum(-1) + bias[safe]
     other = torch.addmm(bias[sample] - log_expected[sample], states, weight[sample].T)  # m n
     other = other.masked_fill_(sample == safe[:, None], torch.finfo(other.dtype).min)
-    logits = torch.cat([true[:, None].to(other.dtype), other], 1).float()
+    logits = torch.cat([true[:, None].float(), other.float()], 1)
     total = F.cross_entropy(logits, torch.where(counted, 0, IGNORE), ignore_index=IGNORE, reduction="sum")
     return Sum(total, counted.sum())

@@ -4,6 +4,7 @@ Pre-training, fine-tuning, probing and distillation are the same kind of object;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,10 @@ class Objective(nn.Module, Part):
         self.config = config
         self.facts = facts
         self.losses = self.losses or (config.name or config.kind,)
+
+    def role(self, name: str) -> int:
+        """The id of the special token that plays a role. Raises RecipeError if the tokenizer has none."""
+        return self.facts.role(name, f"objective {self.losses[0]}")
 
     def prepare(self, rows: int) -> None:
         """Told once, before training or loading, how many rows a global batch has (for what is kept a row)."""
@@ -168,6 +173,14 @@ def entropy(counts: np.ndarray | None, allowed: slice | np.ndarray = slice(None)
     p = np.asarray(counts, np.float64)[allowed]
     p = p[p > 0] / max(p.sum(), 1)
     return float(-(p * np.log(p)).sum())
+
+
+def token_baselines(
+    facts: Facts, counts: np.ndarray | None, allowed: slice | np.ndarray = slice(None)
+) -> dict[str, float]:
+    """`baselines` of predicting tokens, each of which is a target as often as `counts` says (none: unknown)."""
+    known = entropy(counts, allowed)
+    return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
 
 
 def pick(states: Tensor, batch: Batch) -> Tensor:

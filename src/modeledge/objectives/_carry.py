@@ -62,7 +62,7 @@ class Carry(Objective):
         if store is None or "place" not in batch:
             return super().run(backbone, batch, **options)
         if not self.training:
-            store.settle()  # held-out rows follow each other without steps
+            store.settle(shared=False)  # held-out rows follow each other without steps
         before = store.read(batch.place, batch.fresh)
         held = before.states[:, :, 0] * (before.filled > 0)[:, None, None]  # b layers m
         out = super().run(backbone, batch, memory=held.unbind(1), **options)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from modeledge.backbones.dual import encode
 from modeledge.core import Batch, Facts, RecipeError
+from modeledge.losses.products import products
 from modeledge.objectives import own_document
 from modeledge.visibility import see
 from modeledge.visibility.full import full
@@ -65,7 +66,7 @@ class Index:
         """The `count` passages with the largest products, best first; `without`: one that each query may not find."""
         if count == 0:
             return torch.zeros(len(queries), 0, dtype=torch.long, device=queries.device)
-        scores = queries.float() @ self.fill(queries.device).T
+        scores = products(queries, self.fill(queries.device))
         if without is not None:  # a held-out row's own passage is in no index
             own = torch.arange(len(self), device=queries.device) == without[:, None]
             scores = scores.masked_fill(own, float("-inf"))

@@ -48,11 +48,13 @@ class Memory(nn.Module):
         self.waiting.append((place, Remembered(states, filled)))
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """The step was applied: what it noted is remembered, on every process."""
+    def settle(self, *, shared: bool = True) -> None:
+        """The step was applied: what it noted is remembered, on every process. Not `shared`: every process has noted
+        the same rows, and none asks another (held-out rows)."""
         waiting, self.waiting = self.waiting, []
         for place, new in waiting:
-            (everywhere, _), (states, _), (filled, _) = (gather(x) for x in (place, new.states, new.filled))
+            noted = (place, new.states, new.filled)
+            everywhere, states, filled = (gather(x)[0] if shared else x for x in noted)
             self.states[everywhere], self.filled[everywhere] = states, filled
 
 
@@ -87,7 +89,7 @@ class Remembering(Objective):
     def forward(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:
         store = self._store()
         if store is not None and not self.training:
-            store.settle()  # held-out rows follow each other without steps
+            store.settle(shared=False)  # held-out rows follow each other without steps
         out = self.run(backbone, batch)
         if store is not None:
             self._remember(store, out.memory, batch)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from modeledge.objectives._gather import gather
 
 
 class Twin(nn.Module):
-    """A copy of some modules whose weights are w <- m w + (1 - m) w of the originals after each step.
+    """A copy of some modules whose weights are own <- m own + (1 - m) theirs after each step.
 
     It begins as the originals are at its first use, so that weights loaded after it was built count. `modules` are
     the copies, in the order of the originals."""
@@ -29,6 +29,7 @@ class Twin(nn.Module):
         self.momentum = momentum
         self.copies = nn.ModuleList(copy.deepcopy(module) for module in originals).requires_grad_(False)
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
+        self.going = False  # `begun` once it was seen: the device is not asked again
 
     def train(self, mode: bool = True) -> Twin:
         """Always in evaluation mode: keys are given without dropout."""
@@ -37,9 +38,10 @@ class Twin(nn.Module):
     @torch.no_grad()
     def begin(self) -> None:
         """Take over the originals' weights, the first time only."""
-        if not self.begun:
+        if not self.going and not self.begun:
             self._follow(0.0)
             self.begun.fill_(True)
+        self.going = True
 
     @torch.no_grad()
     def move(self) -> None:
@@ -48,11 +50,11 @@ class Twin(nn.Module):
         self._follow(self.momentum)
 
     def _follow(self, momentum: float) -> None:
+        theirs = [p.detach() for original in self._originals for p in original.parameters()]
+        torch._foreach_lerp_(list(self.copies.parameters()), theirs, 1 - momentum)
         for original, twin in zip(self._originals, self.copies, strict=True):
-            for theirs, own in zip(original.parameters(), twin.parameters(), strict=True):
-                own.lerp_(theirs.detach().to(own.dtype), 1 - momentum)
-            for theirs, own in zip(original.buffers(), twin.buffers(), strict=True):
-                own.copy_(theirs)
+            for given, own in zip(original.buffers(), twin.buffers(), strict=True):
+                own.copy_(given)
 
 
 class Queue(nn.Module):
@@ -95,10 +97,15 @@ def against_queue(
 ) -> Float[Tensor, ""]:
     """Sum over queries of the cross-entropy, in nats, of naming the positive among it and the queue's keys.
 
-    Zero until the queue is full, so that no empty place is ever a negative."""
+    Nothing is learnt from it until the queue is full. Until then its keys stand for as many as there will be: the cost
+    is about what it would be with all of them, so that no earlier figure is low for want of keys."""
+    held = queue.seen.clamp(1, queue.length)  # none yet: one that is alike to all queries
+    there = torch.arange(queue.length, device=held.device) < held
+    stand_for = torch.where(there, (queue.length / held).log(), float("-inf"))
     with torch.autocast(queries.device.type, enabled=False):
         queries, positives = queries.float(), positives.detach().float()
-        own = (queries * positives).sum(-1, keepdim=True)
-        logits = torch.cat([own, queries @ queue.keys.T], dim=1) / temperature
+        own = (queries * positives).sum(-1, keepdim=True) / temperature
+        others = torch.addmm(stand_for, queries, queue.keys.T, alpha=1 / temperature)
     first = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
-    return F.cross_entropy(logits, first, reduction="sum") * queue.full
+    total = F.cross_entropy(torch.cat([own, others], dim=1), first, reduction="sum")
+    return torch.where(queue.full, total, total.detach())

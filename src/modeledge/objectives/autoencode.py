@@ -39,7 +39,7 @@ class Autoencode(Seq2Seq):
         stays = inside & (rng.random(shape) >= cfg.drop)
         stays |= choose_exactly(inside, (~stays.any(axis=1)).astype(np.int64), rng)
         tokens = np.take_along_axis(body.ids, order, axis=1)
-        tokens = np.where(rng.random(shape) < cfg.blank, tokens.dtype.type(self.facts.special["mask"]), tokens)
+        tokens = np.where(rng.random(shape) < cfg.blank, tokens.dtype.type(self.role("mask")), tokens)
         shown = pack(tokens, stays, pad=pad, begin=body.begin, end=self.end, multiple=8)
         asked = pack(body.ids, inside, pad=pad, end=self.end, multiple=8)
         made = Batch(ids=shown.ids, target_ids=asked.ids, target_valid=asked.valid)

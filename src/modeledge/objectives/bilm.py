@@ -7,7 +7,6 @@ states begin anew in each row (the released code has a second, reversed stream f
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import chunked_cross_entropy
-from modeledge.objectives import entropy
+from modeledge.objectives import token_baselines
 from modeledge.objectives._carry import Carry
 
 
@@ -70,5 +69,5 @@ class BidirectionalLM(Carry):
         return own(states, labels) if own else chunked_cross_entropy(states, labels, self.head)
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = {"unigram": entropy(facts.counts), "bigram": facts.bigram}  # of pairs, either way round
-        return {"uniform": math.log(facts.vocab)} | {name: value for name, value in known.items() if value}
+        known = {"bigram": facts.bigram} if facts.bigram else {}  # of pairs, either way round
+        return token_baselines(facts, facts.counts) | known

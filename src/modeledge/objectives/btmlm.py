@@ -37,7 +37,7 @@ class BackTranslationMLM(MaskedLM):
         real = batch.valid if "valid" in batch else np.ones((b, t), bool)
         lang = batch.lang if batch.lang.ndim == 2 else np.repeat(batch.lang[:, None], t, axis=1)
         frame = self.is_special[whole] | ~real  # the placeholders stand in a frame like the sentence's own
-        empty = np.where(frame, whole, np.int32(self.facts.special["mask"]))
+        empty = np.where(frame, whole, np.int32(self.role("mask")))
         n = real.sum(axis=1)[:, None]
         place, row = np.arange(2 * t), np.arange(b)[:, None]
         later = place >= n

@@ -6,7 +6,6 @@ document before its own unless the source keeps them apart (`isolate: true`, whi
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import chunked_cross_entropy, count_right
-from modeledge.objectives import Objective, Rule, entropy, own_document
+from modeledge.objectives import Objective, Rule, own_document, token_baselines
 from modeledge.views.arrange.shift import next_tokens
 from modeledge.visibility.causal import causal
 
@@ -54,8 +53,7 @@ class CausalLM(Objective):
         return {"accuracy": Sum(right, (batch.labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = {"unigram": entropy(facts.counts), "bigram": facts.bigram}
-        return {"uniform": math.log(facts.vocab)} | {name: value for name, value in known.items() if value}
+        return token_baselines(facts, facts.counts) | ({"bigram": facts.bigram} if facts.bigram else {})
 
     @torch.no_grad()
     def score(self, backbone: nn.Module, batch: Batch) -> Float[Tensor, "b t"]:

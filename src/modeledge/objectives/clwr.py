@@ -5,7 +5,6 @@ the encoder reads the s_i and recovers the x_i. Not here: translations or not (n
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, Slot, Sum, build, part
 from modeledge.heads import linear
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, entropy, own_document
+from modeledge.objectives import Objective, own_document, token_baselines
 from modeledge.visibility import see
 from modeledge.visibility.full import full
 
@@ -78,5 +77,4 @@ class WordRecovery(Objective):
         return {"accuracy": Sum(accuracy(scores, labels), (labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, facts.counts, ~facts.is_special())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, Sum
 from modeledge.losses.contrastive import Targets, spread, symmetric_info_nce
+from modeledge.losses.products import products
 from modeledge.objectives import Objective, Rule, own_document
 from modeledge.objectives._gather import gather
 from modeledge.objectives._show import Show, show
@@ -112,10 +113,9 @@ class Contrast(Objective):
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         vectors = unit(out)
-        with torch.autocast(self.log_scale.device.type, enabled=False):  # half-precision cosines are full of ties
-            scores = vectors["image"] @ vectors["text"].T
+        scores = products(vectors["image"], vectors["text"])
         own = torch.arange(len(scores), device=scores.device)
-        n = torch.tensor(len(scores), device=scores.device)
+        n = torch.full((), len(scores), device=scores.device)
         return {
             "image_to_text": Sum((scores.argmax(1) == own).sum(), n),
             "text_to_image": Sum((scores.argmax(0) == own).sum(), n),

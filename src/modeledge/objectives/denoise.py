@@ -64,7 +64,7 @@ class Denoise(Seq2Seq):
             )
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        ids, pad, end = batch.ids, self.facts.pad, self.facts.special["eos"]
+        ids, pad, end = batch.ids, self.facts.pad, self.role("eos")
         n = self._length(batch)
         noise = self._noise(n, ids.shape[1], rng)
         row = np.arange(ids.shape[1]) < n[:, None]
@@ -81,7 +81,7 @@ class Denoise(Seq2Seq):
         b, t = batch.ids.shape
         n = batch.valid.sum(axis=1) if "valid" in batch else np.full(b, t)
         last = batch.ids[np.arange(b), np.maximum(n - 1, 0)]
-        return n - (last == self.facts.special["eos"])
+        return n - (last == self.role("eos"))
 
     def _noise(self, n: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
         cfg = self.config
@@ -106,8 +106,8 @@ class Denoise(Seq2Seq):
         if cfg.show == "drop":
             return show_dropped(ids, noise)
         random = 0.1 if cfg.show == "mixed" else 0.0
-        special, words = self.facts.special, self.facts.words
-        return show_masked(ids, noise, rng, mask=special["mask"], words=words, random_rate=random)
+        words = self.facts.words
+        return show_masked(ids, noise, rng, mask=self.role("mask"), words=words, random_rate=random)
 
     def _asked(self, ids: np.ndarray, noise: np.ndarray) -> Shown:
         if self.config.ask == "sentinel":

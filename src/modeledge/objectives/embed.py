@@ -15,6 +15,7 @@ from torch import Tensor
 
 from modeledge.core import Batch, Output, PartConfig, Slot, Sum, part
 from modeledge.losses.contrastive import symmetric_info_nce
+from modeledge.losses.products import products
 from modeledge.objectives._gather import gather
 from modeledge.objectives._task import Task
 
@@ -53,5 +54,5 @@ class Embed(Task):
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         left, right = self.vectors(out, batch).unbind(1)
         own = torch.arange(len(left), device=left.device)
-        found = ((left @ right.T).argmax(1) == own).sum()
-        return {"found": Sum(found, torch.tensor(len(left), device=left.device))}
+        found = (products(left, right).argmax(1) == own).sum()
+        return {"found": Sum(found, torch.full((), len(left), device=left.device))}

@@ -14,6 +14,7 @@ from torch import nn
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, gather_targets
+from modeledge.objectives._hiding import Hiding
 
 _MULTIPLE = 64
 
@@ -29,7 +30,7 @@ class EntityDenoising(Objective):
 
         exchange: float = Field(0.05, ge=0, le=1)
         hide: float = Field(0.15, ge=0, le=1)
-        mask: Annotated[PartConfig, Slot("objectives")] = part("mlm")
+        mask: Hiding = part("mlm")
         head: Annotated[PartConfig, Slot("heads")] = part("candidates")
 
     config: Config
@@ -60,7 +61,9 @@ class EntityDenoising(Objective):
         return self.mask.counts(batch) | {self.losses[-1]: float((batch.entity_labels != IGNORE).sum())}
 
     def weights(self, step: int, total: int) -> dict[str, float]:
-        return self.mask.weights(step, total) | {self.losses[-1]: self.weight(step, total)}
+        weight = self.weight(step, total)
+        inner = {name: weight * own for name, own in self.mask.weights(step, total).items()}
+        return inner | {self.losses[-1]: weight}
 
     def visible(self, batch: Batch) -> Rule:
         return self.mask.visible(batch)

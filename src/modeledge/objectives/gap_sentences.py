@@ -48,7 +48,7 @@ class GapSentences(Seq2Seq):
             self.losses = (self.losses[0], f"{self.losses[0]}.mlm")
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        cfg, special, pad = self.config, self.facts.special, self.facts.pad
+        cfg, pad = self.config, self.facts.pad
         body = body_of(batch, self.facts)
         place = np.arange(body.ids.shape[1])
         inside = place < body.n[:, None]
@@ -61,11 +61,11 @@ class GapSentences(Seq2Seq):
         taken = np.take_along_axis(gaps, np.maximum(sentence, 0), axis=1) & inside
         hidden = np.take_along_axis(gaps & (rng.random(gaps.shape) >= cfg.intact), np.maximum(sentence, 0), 1) & inside
 
-        ids, labels = np.where(hidden & starts, body.ids.dtype.type(special["mask_sent"]), body.ids), None
+        ids, labels = np.where(hidden & starts, body.ids.dtype.type(self.role("mask_sent")), body.ids), None
         kept = inside & (starts | ~hidden)
         if cfg.hide:
             chosen = choose_count(inside & ~taken, rng, rate=cfg.hide)
-            ids, labels = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words)
+            ids, labels = replace(ids, chosen, rng, mask=self.role("mask"), words=self.facts.words)
             labels = pack(
                 labels, kept, pad=IGNORE, begin=None if body.begin is None else IGNORE, end=IGNORE, multiple=8
             )

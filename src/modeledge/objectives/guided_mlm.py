@@ -8,7 +8,6 @@ norms that costs no backward pass. Not here: fixed choices by frequency (mlm.py,
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -20,7 +19,9 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy
-from modeledge.objectives import Objective, entropy
+from modeledge.objectives import Objective, token_baselines
+from modeledge.objectives._gather import gather
+from modeledge.objectives._shares import Shares
 from modeledge.views.corrupt.mask import budget, replace
 
 
@@ -43,7 +44,7 @@ class GuidedMaskedLM(Objective):
         rate: float = Field(0.15, gt=0, lt=1)
         uniform: float = Field(0.2, gt=0, le=1)
         keep: float = Field(0.9, ge=0, lt=1)
-        replace: tuple[float, float] = (0.8, 0.1)
+        replace: Shares = (0.8, 0.1)
         head: Annotated[PartConfig, Slot("heads")] = part("token")
 
     config: Config
@@ -61,7 +62,7 @@ class GuidedMaskedLM(Objective):
         special = batch.special if "special" in batch else self.is_special[batch.ids]
         if "valid" in batch:
             special = special | ~batch.valid
-        known = {"mask": self.facts.special["mask"], "words": self.facts.words, "shares": self.config.replace}
+        known = {"mask": self.role("mask"), "words": self.facts.words, "shares": self.config.replace}
         shown, _ = replace(batch.ids, ~special, rng, **known)
         wanted = budget(~special, rate=self.config.rate)
         draws = rng.random((len(special), special.shape[1] + 1), dtype=np.float32)
@@ -121,8 +122,8 @@ class GuidedMaskedLM(Objective):
         )
 
     def after_step(self, step: int) -> None:
-        """Bring the running means up to date with the targets of the step."""
-        total, count = self.new
+        """Bring the running means up to date with the targets of the step, of every process."""
+        total, count = gather(self.new[None])[0].sum(0)
         mean = total / count.clamp(min=1)
         moved = torch.where(self.norms > 0, self.norms.lerp(mean, 1 - self.config.keep), mean)
         self.norms.copy_(torch.where(count > 0, moved, self.norms))
@@ -140,8 +141,7 @@ class GuidedMaskedLM(Objective):
         return batch
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, facts.counts, ~facts.is_special())
 
 
 def gradient_norms(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Sum
 from modeledge.heads import linear
+from modeledge.losses.products import products
 from modeledge.objectives import Objective, own_document
 from modeledge.objectives._gather import gather
 from modeledge.visibility import see
@@ -87,24 +88,25 @@ class Hierarchical(Objective):
 
     def sentences(self, left: Float[Tensor, "b d"], right: Float[Tensor, "b d"]) -> Sum:
         """Both directions: the translation among the hardened others of all processes."""
-        vectors = [F.normalize(self.for_sentences(x).float(), dim=-1) for x in (left, right)]
-        (all_left, first), (all_right, _) = (gather(v) for v in vectors)
-        sure = float(self.sureness.mean()) * self.config.slack
+        left, right = (F.normalize(self.for_sentences(x).float(), dim=-1) for x in (left, right))
+        all_left, all_right, first = left, right, 0
+        if self.training:  # every process evaluates by itself
+            (all_left, first), (all_right, _) = gather(left), gather(right)
+        sure = self.sureness.mean() * self.config.slack
         own = first + torch.arange(len(left), device=left.device)
         total = left.new_zeros((), dtype=torch.float32)
-        for queries, positives, others in ((vectors[0], vectors[1], all_right), (vectors[1], vectors[0], all_left)):
-            keys = harden(queries, positives, others, own, power=sure)
-            logits = (queries[:, None] * keys).sum(-1) / self.config.temperature
+        for queries, positives, others in ((left, right, all_right), (right, left, all_left)):
+            logits = hardened(queries, positives, others, power=sure) / self.config.temperature
             total = total + F.cross_entropy(logits, own, reduction="sum")
-        count = torch.tensor(2 * len(left), device=left.device)
+        count = own.new_full((), 2 * len(left))
         if self.training:
-            self.waiting.append((-total.detach() / count).exp())
+            self.waiting.append(total.detach() / count)
         return Sum(total, count)
 
     def words(self, pair: Float[Tensor, "b d"], vectors: Float[Tensor, "b n e"], role: Tensor) -> Sum:
         """Each of the pair's words against the sampled ones, for the pair's vector."""
         query = F.normalize(self.for_words(pair).float(), dim=-1)
-        scores = (F.normalize(vectors.float(), dim=-1) @ query[..., None]).squeeze(-1) / self.config.temperature
+        scores = products(F.normalize(vectors.float(), dim=-1), query[:, None])[..., 0] / self.config.temperature
         others = scores.masked_fill(role != -1, float("-inf")).logsumexp(-1, keepdim=True)
         losses = torch.logaddexp(scores, others) - scores
         return Sum(torch.where(role == 1, losses, 0.0).sum(), (role == 1).sum())
@@ -112,26 +114,25 @@ class Hierarchical(Objective):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         if self.waiting:
-            self.sureness[step % REMEMBERED] = torch.stack(self.waiting).mean()
+            cost = gather(torch.stack(self.waiting).mean()[None])[0].mean()  # the same on every process
+            self.sureness[step % REMEMBERED] = (-cost).exp()
         self.waiting.clear()
 
 
-def harden(
+def hardened(
     queries: Float[Tensor, "b d"],
     positives: Float[Tensor, "b d"],
     others: Float[Tensor, "n d"],
-    own: Tensor,
     *,
-    power: float,
-) -> Float[Tensor, "b n d"]:
-    """For each query the other keys, moved towards its positive where they are further away than it; the positive
-    itself at its `own` place.
+    power: Tensor | float,
+) -> Float[Tensor, "b n"]:
+    """The products of each query with the keys, each moved towards its positive where it is further away than that.
 
     With distances p and n of positive and negative a negative goes to positive + (p / n)^power (negative - positive):
-    power 0 leaves it, power 1 brings it about as near as the positive."""
-    near = (queries - positives).norm(dim=-1, keepdim=True)
-    far = torch.cdist(queries, others)
-    share = torch.where(far > near, (near / far.clamp(min=1e-12)).clamp(min=1e-12) ** power, 1.0).detach()
-    moved = positives[:, None] + share[..., None] * (others - positives[:, None])
-    place = torch.arange(len(others), device=own.device) == own[:, None]
-    return torch.where(place[..., None], positives[:, None], moved)
+    power 0 leaves it, power 1 brings it about as near as the positive, which stays where it is among the keys. The
+    product of a sum is the sum of two products, so no moved key is ever made."""
+    with torch.no_grad():
+        near = (queries - positives).norm(dim=-1, keepdim=True)
+        far = torch.cdist(queries, others)
+        share = torch.where(far > near, (near / far.clamp(min=1e-12)).clamp(min=1e-12) ** power, 1.0)
+    return (queries * positives).sum(-1, keepdim=True).lerp(products(queries, others), share)

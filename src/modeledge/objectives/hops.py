@@ -130,7 +130,7 @@ class Hops(Task):
         if self.waits():
             hop, answer = hop.detach(), answer.detach()
         final = self.final_loss(self.meanings(out).unflatten(0, batch.ids.shape[:2]), batch)
-        read, asked = batch.paragraph.sum(), torch.tensor(len(batch.ids), device=final.device)
+        read, asked = batch.paragraph.sum(), torch.full((), len(batch.ids), device=final.device)
         if self.training:
             self.waiting.append(torch.stack([final.detach(), asked.to(final.dtype)]))
         found = (Sum(hop, read), Sum(answer, read), Sum(final, asked))
@@ -139,10 +139,9 @@ class Hops(Task):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         waiting, self.waiting = self.waiting, []
-        if not waiting or self.config.below is None:
+        if not waiting or self.config.below is None or self.free:
             return
         total, count = gather(torch.stack(waiting).sum(0)[None])[0].sum(0)
         self.recent[self.seen % RECENT] = total / count
         self.seen += 1
-        known = self.recent[: min(int(self.seen), RECENT)]
-        self.warm |= known.mean() < self.config.below
+        self.warm |= self.recent.sum() / self.seen.clamp(max=RECENT) < self.config.below

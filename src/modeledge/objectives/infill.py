@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modeledge.core import Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, Rule, entropy, own_document, pick
+from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
 from modeledge.views.arrange.blanks import append_blanks
 from modeledge.views.corrupt.blanks import long_span, short_spans, span_lengths, whole_sentences
 from modeledge.views.corrupt.spans import noise_tail
@@ -104,13 +104,13 @@ class Infill(Objective):
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         """unigram: how often each token occurs, and for spans how often one ends."""
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
-        if known is None:
-            return {"uniform": math.log(facts.vocab)}
+        found = token_baselines(facts, facts.counts, ~facts.is_special())
+        if "unigram" not in found:
+            return found
         ends = 1 / (1 + float(self.lengths @ np.arange(1, len(self.lengths) + 1)))
         if self.config.unit != "spans":
             ends = 0.0  # one in hundreds
-        return {"uniform": math.log(facts.vocab), "unigram": mixed(known, ends)}
+        return found | {"unigram": mixed(found["unigram"], ends)}
 
 
 def mixed(words: float, ends: float) -> float:

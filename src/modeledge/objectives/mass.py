@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from modeledge.core import IGNORE, Batch
+from modeledge.objectives._shares import Shares
 from modeledge.objectives.seq2seq import Seq2Seq, body_of, carried
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.fragment import choose_fragment
@@ -27,7 +28,7 @@ class Mass(Seq2Seq):
         tokens among those that are hidden; reads: whether the decoder looks at the hidden places of the input too."""
 
         rate: float = Field(0.5, gt=0, le=1)
-        replace: tuple[float, float] = (0.8, 0.1)
+        replace: Shares = (0.8, 0.1)
         reads: Literal["all", "shown"] = "all"
         start: Literal["eos", "sep", "bos", "cls", "pad"] = "eos"
 
@@ -35,7 +36,7 @@ class Mass(Seq2Seq):
     needs = ("ids",)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        cfg, special = self.config, self.facts.special
+        cfg = self.config
         body = body_of(batch, self.facts)
         inside = np.arange(body.ids.shape[1]) < body.n[:, None]
         begin = self.start if body.begin is None else body.begin
@@ -44,7 +45,7 @@ class Mass(Seq2Seq):
         first += 1  # what begins the row is never hidden
         place = np.arange(ids.shape[1])
         chosen = (place >= first[:, None]) & (place < (first + size)[:, None])
-        hidden, _ = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words, shares=cfg.replace)
+        hidden, _ = replace(ids, chosen, rng, mask=self.role("mask"), words=self.facts.words, shares=cfg.replace)
 
         step = np.arange(-(-int(size.max()) // 8) * 8)
         at = np.minimum(first[:, None] + step, ids.shape[1] - 1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, Sum
 from modeledge.losses.contrastive import info_nce
+from modeledge.losses.products import products
 from modeledge.objectives import Objective, own_document
 from modeledge.objectives._gather import gather
 from modeledge.visibility import Seen, see
@@ -90,8 +91,8 @@ class Match(Objective):
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         query, passage, own = self.everyone(out)
-        best = (query @ passage.T).masked_fill(~batch.among, float("-inf")).argmax(1)
-        return {"accuracy": Sum((best == own).sum(), torch.tensor(len(own), device=own.device))}
+        best = products(query, passage).masked_fill(~batch.among, float("-inf")).argmax(1)
+        return {"accuracy": Sum((best == own).sum(), torch.full((), len(own), device=own.device))}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         candidates = self.rows if self.config.negatives is None else 1 + self.config.negatives

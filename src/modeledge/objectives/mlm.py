@@ -8,17 +8,17 @@ span boundaries (sbo.py)."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from modeledge import core
 from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, Rule, entropy, own_document, pick
+from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
+from modeledge.objectives._shares import Shares, some
 from modeledge.views.corrupt.mask import (
     Draws,
     choose_count,
@@ -46,6 +46,8 @@ class Visible(core.Config):
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Length = Annotated[int, Field(ge=1)]
+Lengths = Annotated[tuple[Annotated[float, Field(ge=0)], ...], AfterValidator(some)]
 STARTS = {
     "words": "word_starts",
     "phrases": "phrase_starts",
@@ -67,7 +69,7 @@ class Together(core.Config):
     """Tokens that are replaced in one way. shares: of [MASK] and of noise; per: a unit, or a span, which is what is
     chosen without a gap."""
 
-    shares: tuple[float, float] = (0.8, 0.1)
+    shares: Shares = (0.8, 0.1)
     per: Literal["unit", "span"] = "unit"
 
 
@@ -86,8 +88,8 @@ class MaskedLM(Objective):
 
         rate: Share | tuple[Share, Share] = 0.15
         select: Literal["count", "each", "words", "phrases", "entities", "rare", "mention"] = "count"
-        ngrams: int | tuple[float, ...] | Geometric = 1
-        replace: tuple[float, float] | Together = (0.8, 0.1)
+        ngrams: Length | Lengths | Geometric = 1
+        replace: Shares | Together = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
         static: int = Field(0, ge=0)
         visible: Visible = Visible()
@@ -110,7 +112,7 @@ class MaskedLM(Objective):
         maskable = ~(batch.special if "special" in batch else self.is_special[ids])
         if "valid" in batch:
             maskable &= batch.valid
-        special, cfg = self.facts.special, self.config
+        cfg = self.config
         draws: Draws = rng
         if cfg.static:  # the same masks whenever the row comes again
             draws = RowRandom(batch.row * cfg.static + batch.epoch % cfg.static, "static mask")
@@ -119,7 +121,7 @@ class MaskedLM(Objective):
         if isinstance(shares, Together):
             units = self.units(batch) if shares.per == "unit" else runs_of(chosen)
             shares = shares.shares
-        known = {"mask": special["mask"], "words": self.facts.words, "shares": shares}
+        known = {"mask": self.role("mask"), "words": self.facts.words, "shares": shares}
         hidden, labels = replace(ids, chosen, draws, **known, units=units)
         return self._arrange(batch.but(ids=hidden, labels=labels))
 
@@ -174,8 +176,7 @@ class MaskedLM(Objective):
         asked = facts.counts  # how often each token is a target
         if asked is not None and self.config.select == "rare":
             asked = asked * self.rarity
-        known = entropy(asked, np.flatnonzero(~facts.is_special()))
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, asked, ~facts.is_special())
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         return {"accuracy": Sum(accuracy(self.scores(out, batch), batch.targets), (batch.targets >= 0).sum())}

@@ -7,7 +7,6 @@ masks (plm.py)."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import numpy as np
@@ -16,7 +15,8 @@ from torch import nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, Rule, entropy, own_document, pick
+from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
+from modeledge.objectives._shares import Shares
 from modeledge.views.corrupt.mask import choose_words, random_order, replace, word_ids
 from modeledge.visibility.compensated import MASK, QUERY, TOKEN, compensated
 
@@ -31,7 +31,7 @@ class MaskedPermutation(Objective):
         among the copies; head: from states to scores."""
 
         rate: float = Field(0.15, gt=0, lt=1)
-        replace: tuple[float, float] = (0.8, 0.1)
+        replace: Shares = (0.8, 0.1)
         head: Annotated[PartConfig, Slot("heads")] = part("token")
 
     config: Config
@@ -42,11 +42,11 @@ class MaskedPermutation(Objective):
         self.is_special = facts.is_special()
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        ids, special = batch.ids, self.facts.special
+        ids = batch.ids
         valid = batch.valid if "valid" in batch else np.ones(ids.shape, bool)
         maskable = valid & ~(batch.special if "special" in batch else self.is_special[ids])
         chosen = choose_words(maskable, word_ids(batch.word_starts), rng, rate=self.config.rate)
-        known = {"mask": special["mask"], "words": self.facts.words, "shares": self.config.replace}
+        known = {"mask": self.role("mask"), "words": self.facts.words, "shares": self.config.replace}
         hidden, labels = replace(ids, chosen, rng, **known)
         count = chosen.sum(1)
         m = min(-(-int(count.max()) // 8) * 8, ids.shape[1])
@@ -87,5 +87,4 @@ class MaskedPermutation(Objective):
         return {"accuracy": Sum(accuracy(scores, batch.targets), (batch.targets >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, facts.counts, ~facts.is_special())

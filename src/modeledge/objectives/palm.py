@@ -39,7 +39,7 @@ class Palm(Seq2Seq):
         self.losses = (self.losses[0], f"{self.losses[0]}.mlm")
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        cfg, special, pad = self.config, self.facts.special, self.facts.pad
+        cfg, pad = self.config, self.facts.pad
         body = body_of(batch, self.facts)
         place = np.arange(body.ids.shape[1])
         first = place < np.clip(np.round(cfg.split * body.n), np.minimum(body.n, 1), None)[:, None]
@@ -47,7 +47,7 @@ class Palm(Seq2Seq):
         ids, valid = pack(body.ids, first, pad=pad, begin=body.begin, end=self.end, multiple=8)
         maskable = valid & ~self.facts.is_special()[ids]
         chosen = choose_count(maskable, rng, rate=cfg.rate)
-        hidden, labels = replace(ids, chosen, rng, mask=special["mask"], words=self.facts.words)
+        hidden, labels = replace(ids, chosen, rng, mask=self.role("mask"), words=self.facts.words)
         asked = pack(body.ids, second, pad=pad, end=self.end, multiple=8)
         made = Batch(ids=hidden, labels=labels, copied=maskable & ~chosen)
         made |= carried(batch)

@@ -6,7 +6,6 @@ does not know its own token reads a content stream that does. Rows of parallel s
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from modeledge.backbones.two_stream import Query
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, Rule, entropy, own_document
+from modeledge.objectives import Objective, Rule, own_document, token_baselines
 from modeledge.objectives._memory import Remembering, remembers
-from modeledge.views.arrange.append import append_pair
+from modeledge.views.arrange.append import LEAST, append_pair
 from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.mask import budget
 from modeledge.views.corrupt.permute import choose_spans, factorise
@@ -56,14 +55,20 @@ class PermutationLM(Remembering):
     # ---- the view ----
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        cfg, special = self.config, self.facts.special
+        cfg = self.config
         if cfg.memory and "fresh" not in batch:
             raise RecipeError(f"objective {self.losses[0]}: memory needs rows that follow each other; use data: stream")
         if cfg.layout == "pair" and "doc" in batch:
             raise RecipeError(f"objective {self.losses[0]}: layout: pair cannot keep documents apart; isolate: false")
         functional = batch.special if "special" in batch else self.is_special[batch.ids]
         if cfg.layout == "pair":
-            made = append_pair(batch.ids, rng, kept=self.kept(batch), sep=special["sep"], cls=special["cls"])
+            kept, t = self.kept(batch), batch.ids.shape[1]
+            if kept + LEAST > t:
+                raise RecipeError(
+                    f"objective {self.losses[0]}: layout: pair: a reuse of {cfg.reuse:g} keeps {kept} of {t} tokens "
+                    f"and [A sep B sep cls] needs {LEAST}\n  next: a smaller reuse, or longer rows"
+                )
+            made = append_pair(batch.ids, rng, kept=self.kept(batch), sep=self.role("sep"), cls=self.role("cls"))
             functional = self.is_special[made.ids]
             batch = batch.but(ids=made.ids, segments=made.segments, special=functional, word_starts=None)
         maskable = ~functional & batch.valid if "valid" in batch else ~functional
@@ -134,8 +139,7 @@ class PermutationLM(Remembering):
         return {"accuracy": Sum(accuracy(self.scores(out), labels), (labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(~facts.is_special()))
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, facts.counts, ~facts.is_special())
 
 
 def gather_places(predicted: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, RecipeError, Slot, Sum, part
 from modeledge.losses.marginal import Per, beliefs, log_likelihood, marginal_nll
+from modeledge.losses.products import products
 from modeledge.objectives._index import Index, beside, encode_texts, frame_of, index_of, repeated
 from modeledge.objectives.seq2seq import Seq2Seq
 
@@ -77,7 +77,7 @@ class Rag(Seq2Seq):
         assert self.index is not None, "nobody said where the passages are (consult)"
         query = encode_texts(backbone.side("query"), repeated(batch, 1))
         numbers = self.index.top(query.detach(), self.config.candidates)
-        scores = torch.einsum("bd,bkd->bk", query, self.index.fill(query.device)[numbers])
+        scores = products(query[:, None], self.index.fill(query.device)[numbers])[:, 0]
         passages = self.index.texts(numbers.flatten().cpu().numpy(), query.device)
         rows = beside(passages, repeated(batch, self.config.candidates))
         return Found(numbers, scores.log_softmax(-1), rows.but(segments=None))

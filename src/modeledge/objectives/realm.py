@@ -9,7 +9,7 @@ when the text is prepared), question answering."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import IGNORE, Batch, Facts, PartConfig, RecipeError, Slot, Sum, build, part
+from modeledge.core import IGNORE, Batch, Facts, RecipeError, Sum, build, part
 from modeledge.losses.marginal import Per, log_likelihood, marginal_nll, mixed
+from modeledge.losses.products import products
 from modeledge.objectives import Objective
+from modeledge.objectives._hiding import Hiding
 from modeledge.objectives._index import Index, beside, encode_texts, frame_of, index_of, repeated
 from modeledge.objectives._momentum import Twin
 
@@ -49,7 +51,7 @@ class Realm(Objective):
         marginal: Per = "token"
         refresh: int = Field(500, ge=1)
         passages: str | None = None
-        mask: Annotated[PartConfig, Slot("objectives")] = part("mlm", select="mention", most=10, replace=(1.0, 0.0))
+        mask: Hiding = part("mlm", select="mention", most=10, replace=(1.0, 0.0))
 
     config: Config
     needs = ("ids", "passage")
@@ -95,7 +97,7 @@ class Realm(Objective):
         query = encode_texts(backbone.side("query"), rows)
         texts = self.found(query, batch)
         passages = encode_texts(backbone.side("passage"), texts).view(b, k, -1)
-        prior = torch.einsum("bd,bkd->bk", query, passages).log_softmax(-1)
+        prior = products(query[:, None], passages)[:, 0].log_softmax(-1)
         shown = torch.arange(b * k, device=query.device) % k > 0
         joint = beside(repeated(rows, k), texts, shown)
         states = self.run(backbone, joint).states

@@ -75,7 +75,7 @@ class Reconstruct(Seq2Seq):
         return order
 
     def _shown(self, ids: np.ndarray, n: np.ndarray, words: np.ndarray | None, rng: np.random.Generator) -> Shown:
-        cfg, mask = self.config, self.facts.special["mask"]
+        cfg, mask = self.config, self.role("mask")
         inside = np.arange(ids.shape[1]) < n[:, None]
         if cfg.noise == "infill":
             return infill(ids, n, words, rng, rate=cfg.rate, span=cfg.span, mask=mask)

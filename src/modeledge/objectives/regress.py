@@ -40,7 +40,7 @@ class Regress(Task):
     def cost(self, out: Output, batch: Batch) -> Sum:
         wanted = (batch.label.float() - self.config.center) / self.config.scale
         error = (self.scores(out, batch) - wanted).square()
-        return Sum(error.sum(), torch.tensor(len(error), device=error.device))
+        return Sum(error.sum(), torch.full((), len(error), device=error.device))
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, " b"]:
         """The number."""

@@ -19,6 +19,7 @@ from modeledge.core import IGNORE, Batch, Facts, PartConfig, Slot, Sum, build, p
 from modeledge.layers.positions import Positions
 from modeledge.losses.binary import binary_cross_entropy
 from modeledge.objectives import Objective, Rule
+from modeledge.objectives._hiding import Hiding
 from modeledge.visibility import see
 
 
@@ -35,7 +36,7 @@ class ReplacedTokenDetection(Objective):
         generator: float | Literal["uniform"] = 0.25
         layers: int | None = Field(None, ge=1)
         factor: float = Field(50.0, gt=0)
-        mask: Annotated[PartConfig, Slot("objectives")] = part("mlm", replace=(1.0, 0.0))
+        mask: Hiding = part("mlm", replace=(1.0, 0.0))
         tie: Literal["embeddings", "none"] = "embeddings"
         head: Annotated[PartConfig, Slot("heads")] = part("per_token", transform="dense")
 
@@ -63,7 +64,8 @@ class ReplacedTokenDetection(Objective):
 
     def weights(self, step: int, total: int) -> dict[str, float]:
         weight = self.weight(step, total)
-        return dict(zip(self.losses, (weight * self.config.factor, weight), strict=False))
+        parts = (weight * self.config.factor, weight * self.mask.weight(step, total))
+        return dict(zip(self.losses, parts, strict=False))
 
     def visible(self, batch: Batch) -> Rule:
         return self.mask.visible(batch)

@@ -6,10 +6,8 @@ another objective on the same source wrote. Not here: which spans are hidden (ml
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from pydantic import Field
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective, entropy
+from modeledge.objectives import Objective, token_baselines
 
 
 class Around(NamedTuple):
@@ -91,5 +89,4 @@ class SpanBoundary(Objective):
         return {"boundary_accuracy": Sum(accuracy(scores, targets), (targets != IGNORE).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts, np.flatnonzero(self.ordinary))
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, facts.counts, self.ordinary)

@@ -5,7 +5,6 @@ as vectors: XLM, arXiv:1901.07291 §5.4. Not here: making a target out of plain 
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from modeledge import core
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
 from modeledge.losses.cross_entropy import chunked_cross_entropy, count_right
-from modeledge.objectives import Objective, entropy
+from modeledge.objectives import Objective, token_baselines
 from modeledge.views.arrange.pack import pack
 from modeledge.views.arrange.shift import shift_right
 
@@ -124,8 +123,7 @@ class Seq2Seq(Objective):
         return {"accuracy": Sum(right, (batch.decoder_labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        known = entropy(facts.counts)
-        return {"uniform": math.log(facts.vocab)} | ({"unigram": known} if known else {})
+        return token_baselines(facts, facts.counts)
 
 
 def carried(batch: Batch) -> Batch:

@@ -42,5 +42,5 @@ class SpanQA(Task):
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         begins, ends = self.predict(out, batch).unbind(-1)
-        n = torch.tensor(len(begins), device=begins.device)
+        n = torch.full((), len(begins), device=begins.device)
         return {"begin": Sum(accuracy(begins, batch.begins), n), "end": Sum(accuracy(ends, batch.ends), n)}

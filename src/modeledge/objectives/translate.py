@@ -95,4 +95,4 @@ class Translate(Objective):
         """accuracy: corrupted triples that lie farther than their true one."""
         true, false = self.distances(out, batch)
         right = true[:, None] < false
-        return {"accuracy": Sum(right.sum(), torch.tensor(right.numel(), device=right.device))}
+        return {"accuracy": Sum(right.sum(), torch.full((), right.numel(), device=right.device))}

@@ -91,7 +91,7 @@ class CrossLingualContrast(Objective):
         if self.training:
             self.queue.note(keys)
         total = against_queue(queries, keys, self.queue, temperature=self.config.temperature)
-        return {self.losses[0]: Sum(total, torch.tensor(batch.size, device=total.device))}
+        return {self.losses[0]: Sum(total, torch.full((), batch.size, device=total.device))}
 
     def vectors(self, backbone: nn.Module, project: nn.Module, texts: Batch) -> Float[Tensor, "b d"]:
         """The projected first state of each text at the layer compared."""

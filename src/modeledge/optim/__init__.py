@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
 from modeledge.core import Part, PartConfig
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[Decay, Decay]
+"""How much of the first and of the second moment each step keeps."""
 
 
 class Optim(Part):

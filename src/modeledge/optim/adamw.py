@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from modeledge.optim import Optim
+from modeledge.optim import Betas, Optim
 
 
 class AdamW(Optim):
@@ -19,7 +19,7 @@ class AdamW(Optim):
     class Config(Optim.Config):
         """betas: decay of the two moments; eps: added to the root of the second."""
 
-        betas: tuple[float, float] = (0.9, 0.999)
+        betas: Betas = (0.9, 0.999)
         eps: float = Field(1e-8, gt=0)
 
     config: Config

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.optim import Optim
+from modeledge.optim import Betas, Optim
 
 
 class Lamb(Optim):
@@ -20,7 +20,7 @@ class Lamb(Optim):
     class Config(Optim.Config):
         """betas, eps: as in Adam; most: the largest trust ratio."""
 
-        betas: tuple[float, float] = (0.9, 0.999)
+        betas: Betas = (0.9, 0.999)
         eps: float = Field(1e-6, gt=0)
         most: float = Field(10.0, gt=0)
 
@@ -58,19 +58,16 @@ class LambOptimizer(torch.optim.Optimizer):
         first = [self.state[p]["exp_avg"] for p in live]
         second = [self.state[p]["exp_avg_sq"] for p in live]
         weights: list[Tensor] = list(live)
-        (beta1, beta2), steps = (
-            group["betas"],
-            [float(self.state[p]["step"]) for p in live],
-        )  # fewer where it was frozen
+        (beta1, beta2), times = group["betas"], [float(self.state[p]["step"]) for p in live]
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-        root = torch._foreach_sqrt(torch._foreach_div(second, [1 - beta2**t for t in steps]))
+        root = torch._foreach_sqrt(torch._foreach_div(second, [1 - beta2**t for t in times]))
         torch._foreach_add_(root, group["eps"])
-        step = torch._foreach_div(torch._foreach_div(first, [1 - beta1**t for t in steps]), root)
+        step = torch._foreach_div(torch._foreach_div(first, [1 - beta1**t for t in times]), root)
         if group["weight_decay"]:
             torch._foreach_add_(step, weights, alpha=group["weight_decay"])
-        sizes, lengths = torch._foreach_norm(weights), torch._foreach_norm(step)
-        for p, s, size, length in zip(live, step, sizes, lengths, strict=True):
-            ratio = torch.where((size > 0) & (length > 0), size / length, 1.0).clamp(max=group["most"])
-            p.sub_(s * (group["lr"] * ratio))
+        sizes, lengths = (torch.stack(torch._foreach_norm(x)) for x in (weights, step))
+        ratios = torch.where((sizes > 0) & (lengths > 0), sizes / lengths, 1.0).clamp(max=group["most"])
+        for p, s, ratio in zip(live, step, ratios, strict=True):
+            p.addcmul_(s, ratio, value=-group["lr"])

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
-from modeledge.optim import Optim
+from modeledge.optim import Betas, Optim
 
 
 class Muon(Optim):
@@ -23,7 +23,7 @@ class Muon(Optim):
         """momentum: of Muon (Nesterov's); betas, eps: of AdamW; tables: AdamW's learning rate over Muon's."""
 
         momentum: float = Field(0.95, ge=0, lt=1)
-        betas: tuple[float, float] = (0.9, 0.95)
+        betas: Betas = (0.9, 0.95)
         eps: float = Field(1e-8, gt=0)
         tables: float = Field(1.0, gt=0)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from modeledge.optim import Optim
@@ -21,6 +21,12 @@ class SGD(Optim):
 
         momentum: float = Field(0.0, ge=0, lt=1)
         nesterov: bool = False
+
+        @model_validator(mode="after")
+        def _ahead(self) -> SGD.Config:
+            if self.nesterov and not self.momentum:
+                raise ValueError("nesterov looks ahead along the momentum, which is 0; set momentum, e.g. 0.9")
+            return self
 
     config: Config
 

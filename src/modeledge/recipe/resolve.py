@@ -132,6 +132,9 @@ def resolve(recipe: str, *, size: str | None = None, sets: Iterable[str] = ()) -
             raise RecipeError(unknown("--size", f"size of {path.stem}", size, sizes))
         prefix = ("sizes", size)
         found = {p[2:]: place for p, place in places.items() if p[:2] == prefix}
+        if not isinstance(sizes[size], dict):
+            where = places.get(prefix, path)
+            raise RecipeError(f"{where}: sizes.{size}: a mapping of keys, found {sizes[size]!r}")
         overlay = copy.deepcopy(sizes[size])  # a list in two places of one tree would be written as a YAML alias
         keys = merge(keys, overlay, places=places, new=found)
     for text in sets:

@@ -13,9 +13,15 @@ from modeledge.recipe.read import Path_, show_path
 from modeledge.recipe.resolve import Tree
 
 _TAKEN = frozenset(
-    "forward train eval half float double type to cpu cuda apply keys items values pop update clear".split()
+    (
+        "T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double "
+        "dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu "
+        "items keys load_state_dict modules mtia named_buffers named_children named_modules named_parameters "
+        "parameters pop requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty train "
+        "training type update values xpu zero_grad"
+    ).split()
 )
-"""Words that a torch module dictionary uses itself."""
+"""Words that a torch module dictionary uses itself, besides those that begin with `_` or `register_`."""
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -113,7 +119,7 @@ class Recipe(Config):
     def _fits_together(self) -> Recipe:
         names = [objective_name(o) for o in self.objectives]
         for name in names:
-            if not name.isidentifier() or name in _TAKEN:
+            if not name.isidentifier() or name in _TAKEN or name.startswith(("_", "register_")):
                 raise ValueError(f"an objective cannot be named {name!r}; take another word")
         if len(set(names)) < len(names):
             raise ValueError(f"two objectives are both named {max(names, key=names.count)!r}; give one a `name`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from modeledge.core import Sum, seed_of
+from modeledge.core import seed_of
 from modeledge.engine.device import compute_in, set_seed
 from modeledge.run.feed import Feed
 from modeledge.run.model import Model
@@ -19,13 +19,7 @@ def evaluate(
 
     Leaves the model in evaluation mode."""
     model.eval()
-    sums: dict[str, tuple[float, float]] = {}
-
-    def add(found: dict[str, Sum], prefix: str = "") -> None:
-        for name, value in found.items():
-            total, count = sums.get(prefix + name, (0.0, 0.0))
-            sums[prefix + name] = (total + float(value.total), count + float(value.count))
-
+    sums: dict[str, list[float]] = {}
     source_rows = max(len(s) for s in feed.sources.values())
     for number in range(min(batches, -(-source_rows // feed.batch))):
         if stop is not None and stop.asked:
@@ -35,9 +29,9 @@ def evaluate(
             for micro in work.micros:
                 batch = micro.tensors(device)
                 with compute_in(precision, device):
-                    add(model(work.names, batch))
-                    for name in work.names:
-                        objective = model.objectives[name]
-                        found = objective.measure(model.backbone, batch)  # type: ignore[operator]
-                        add(found, f"{name}.")
+                    found = model.judge(work.names, batch)
+                told = torch.stack([torch.stack([v.total.float(), v.count.float()]) for v in found.values()])
+                for name, (total, count) in zip(found, told.tolist(), strict=True):  # the device is waited for once
+                    before = sums.get(name, [0.0, 0.0])
+                    sums[name] = [before[0] + total, before[1] + count]
     return {name: total / max(count, 1) for name, (total, count) in sums.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 import torch
@@ -171,7 +172,7 @@ class Feed:
             for name in names:
                 out.counts |= self.objectives[name].counts(batch)
             out.tokens += tokens(batch)
-            out.works.append(Work(names, list(self.cut(names[0], batch))))
+            out.works.append(Work(names, list(self.cut(names, batch))))
         return out
 
     def require(self, names: tuple[str, ...], source: str, batch: Batch) -> None:
@@ -186,17 +187,21 @@ class Feed:
                     f"  next: another kind or other settings of data.{source}, or leave this objective out"
                 )
 
-    def cut(self, name: str, batch: Batch) -> Iterator[Batch]:
+    def cut(self, names: tuple[str, ...], batch: Batch) -> Iterator[Batch]:
         """This rank's micro-batches, finished for the model and without columns of padding.
 
-        Rows of like length share one, unless a row's place in the batch means something (memory)."""
+        Rows of like length share one, unless a row's place in the batch means something (memory). If one of the
+        objectives asks for the whole batch, there is one; the first of them finishes it, and those that have a finish
+        of their own."""
         mine = batch.rows(self.ranks.share(batch.size)) if self.split == "train" else batch
-        size = mine.size if self.objectives[name].whole_batch else self.micro
+        first, *others = (self.objectives[name] for name in names)
+        size = mine.size if any(o.whole_batch for o in (first, *others)) else self.micro
+        finishes = [first.finish, *(o.finish for o in others if type(o).finish is not Objective.finish)]
         if "valid" in mine and size < mine.size and "fresh" not in mine:
             mine = mine.rows(np.argsort(mine.lengths(), kind="stable"))
         for start in range(0, mine.size, size):
             micro = mine.rows(slice(start, start + size))
-            yield self.objectives[name].finish(micro if "fresh" in micro else micro.trim())
+            yield reduce(lambda made, finish: finish(made), finishes, micro if "fresh" in micro else micro.trim())
 
     def steps(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Step]:
         """Steps start..stop-1 in order, built ahead by `workers` processes."""

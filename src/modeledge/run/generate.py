@@ -184,7 +184,7 @@ class Filling:
     def __init__(self, backbone: Any, objective: MaskedLM, batch: Batch):
         self.backbone, self.head, self.batch = backbone, objective.head, batch
         self.cache = backbone.new_cache()
-        self.mask = objective.facts.special["mask"]
+        self.mask = objective.role("mask")
         visible = objective.config.visible
         self.segments = visible.segments or ((0, 1) if visible.rule == "prefix" else (0, 0))
         b, t = batch.ids.shape
@@ -226,7 +226,7 @@ class Infilling:
         self.cache = backbone.new_cache()
         self.start = objective.start
         self.valid: Bool[Tensor, "b t"] = batch.get("valid", torch.ones_like(batch.ids, dtype=torch.bool))
-        hidden = batch.ids == objective.facts.special["mask"]
+        hidden = batch.ids == objective.role("mask")
         if not hidden.any(1).all():
             raise InputError("generate: a text without a blank; put a mask where something is missing")
         self.places = (self.valid.long().cumsum(1) - 1).clamp(min=0)

@@ -59,11 +59,25 @@ class Model(nn.Module):
         out = first.run(self.backbone, batch)
         return {k: v for n in names for k, v in self.objectives[n].loss(out, batch).items()}  # type: ignore[operator]
 
+    def judge(self, names: Sequence[str], batch: Batch) -> dict[str, Sum]:
+        """The losses of `forward`, and what each objective measures besides as `<objective>.<average>`. Objectives with
+        the plain forward are judged by one pass of the backbone."""
+        first: Objective = self.objectives[names[0]]  # type: ignore[assignment]
+        if type(first).forward is not Objective.forward:
+            found = self(names, batch)
+            further = {names[0]: first.measure(self.backbone, batch)}
+        else:
+            objectives: list[Objective] = [self.objectives[n] for n in names]  # type: ignore[misc]
+            out = first.run(self.backbone, batch)
+            found = {k: v for o in objectives for k, v in o.loss(out, batch).items()}
+            further = {n: o.metrics(out, batch) for n, o in zip(names, objectives, strict=True)}
+        return found | {f"{n}.{k}": v for n, more in further.items() for k, v in more.items()}
+
 
 def make_model(recipe: Recipe, facts: Facts, *, seed: int) -> Model:
     """A freshly initialised model; the same seed gives the same weights. What the recipe freezes needs no gradient.
 
-    Raises RecipeError if it freezes a part that the model does not have."""
+    Raises RecipeError if it freezes a part that the model does not have, or all it has."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -75,6 +89,8 @@ def make_model(recipe: Recipe, facts: Facts, *, seed: int) -> Model:
             parts = [n for n, _ in model.named_modules() if n.count(".") <= 1 + name.count(".") and n]
             raise RecipeError(unknown("loop.frozen", "part of the model", name, parts))
         part.requires_grad_(False)
+    if recipe.loop.frozen and not any(p.requires_grad for p in model.parameters()):
+        raise RecipeError(f"loop.frozen: {', '.join(recipe.loop.frozen)} is all there is; nothing is left to train")
     return model
 
 

@@ -19,7 +19,7 @@ import tokenizers as hf
 from pydantic import Field
 from tokenizers import processors
 
-from modeledge.core import DataError, InputError, Part, PartConfig, find, unknown
+from modeledge.core import DataError, InputError, Part, PartConfig, RecipeError, find, unknown
 from modeledge.tokenizers._alphabet import alphabet, without_special
 from modeledge.tokenizers._cache import WordCache, applies
 from modeledge.tokenizers._pieces import Pieces, pieces_of
@@ -134,12 +134,19 @@ class Tokenizer(Part):
     def train(self, texts: Iterator[str]) -> Tokenizer:
         """Learn the vocabulary from texts, which are held in memory meanwhile; the same texts give the same ids.
 
-        Raises DataError if there is nothing to learn from."""
-        layout, held = self.layout(), [_clean(t) for t in texts]
+        Raises RecipeError for a vocabulary that special tokens fill, DataError if there is nothing to learn from."""
+        layout, most = self.layout(), self.config.vocab
+        special = len(layout.front) + len(layout.back) + self.config.sentinels
+        if most <= special:
+            raise RecipeError(
+                f"tokenizer.vocab: {most} ids are no more than the {special} special tokens, of which "
+                f"{self.config.sentinels} are sentinels\n  next: a larger vocab, or fewer sentinels"
+            )
+        held = [_clean(t) for t in texts]
         if not any(t.strip() for t in held):
             raise DataError("tokenizer: nothing to learn from: every text is empty")
         back = [*layout.back, *(f"<extra_id_{i}>" for i in reversed(range(self.config.sentinels)))]
-        inner = self.learn(held, self.config.vocab - len(back), list(layout.front))
+        inner = self.learn(held, most - len(back), list(layout.front))
         inner.add_special_tokens([hf.AddedToken(token, special=True, normalized=False) for token in back])
         return self.adopt(inner, layout.roles)
 

@@ -70,6 +70,11 @@ class Near(Seen):
         seen = self.rule(rows[:, None, None, None, None], heads[:, None, None, None], q, k) & there
         return seen.expand(self.b, self.heads or 1, *there.shape)
 
+    @cached_property
+    def rows(self) -> Bool[Tensor, "m h c w"]:
+        """`table` with a row for each block, as attention takes it: laid out once for all layers."""
+        return self.table.transpose(1, 2).flatten(0, 1)
+
     @staticmethod
     def pays(rule: Rule, t: int) -> bool:
         """Whether blocks read half the keys of a row at most."""

@@ -48,3 +48,24 @@ def corpus(tmp_path: Path) -> Callable[..., Corpus]:
         return Corpus(tmp_path / "store", sizes, **options)
 
     return make
+
+
+class Column:
+    """A column of which places can be read, and which is never read whole."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def __getitem__(self, at: np.ndarray) -> np.ndarray:
+        return self.values[at]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, *args: Any, **named: Any) -> np.ndarray:
+        raise AssertionError("the whole column was read for one batch")
+
+
+@pytest.fixture
+def column() -> type[Column]:
+    return Column

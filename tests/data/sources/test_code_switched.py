@@ -104,3 +104,11 @@ def test_a_row_is_cut_to_its_length(pairs):
     assert batch.ids.shape == (100, 8) and (batch.ids[:, 0] == 0).all()
     valid = batch.get("valid", np.ones((100, 8), bool))
     assert (np.take_along_axis(batch.ids, valid.sum(1)[:, None] - 1, 1) == 2).all()
+
+
+def test_a_batch_reads_of_words_and_phrases_no_more_than_its_own(pairs, column):
+    made = source(pairs[0])
+    wanted = made.cut(np.arange(8), keyed(0))
+    made.phrases = [found._replace(first=column(found.first)) for found in made.phrases]
+    made.words = [words._replace(first=column(words.first)) for words in made.words]
+    assert np.array_equal(made.cut(np.arange(8), keyed(0)).ids, wanted.ids)

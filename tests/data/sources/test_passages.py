@@ -45,6 +45,14 @@ def test_a_passage_is_whole_sentences_of_one_document_and_loses_its_query_at_the
     assert abs(kept - 0.1 * n) < 3 * math.sqrt(n * 0.09)
 
 
+@pytest.mark.parametrize(("kind", "settings"), [("inverse_cloze", SIZES), ("dialogue", {"length": 60, "fakes": 0.0})])
+def test_a_batch_reads_of_the_sentences_no_more_than_its_own(corpus, column, kind, settings):
+    source = corpus().source(kind, **settings)
+    wanted = source.cut(np.arange(4), keyed(0))
+    source.bounds = column(source.bounds)
+    assert np.array_equal(source.cut(np.arange(4), keyed(0)).ids, wanted.ids)
+
+
 @pytest.mark.parametrize(("removed", "share"), [(1.0, 0), (0.0, 1)])
 def test_always_and_never_removed(corpus, removed, share):
     source = corpus().source("inverse_cloze", removed=removed, **SIZES)

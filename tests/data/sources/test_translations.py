@@ -59,6 +59,13 @@ def test_long_pairs_are_cut_to_the_row_and_both_stay(pairs, texts):
             assert len(found) == 10 and found == a[:n] + b[: 10 - n] and min(n, 10 - n) >= min(len(a), len(b), 5)
 
 
+def test_a_batch_reads_of_the_pairs_no_more_than_its_own(pairs, column):
+    made = source(pairs, "translations", length=40, negatives=0.5)
+    wanted = made.cut(np.arange(4), keyed(0))
+    made.first, made.second = column(made.first), column(made.second)
+    assert np.array_equal(made.cut(np.arange(4), keyed(0)).ids, wanted.ids)
+
+
 def test_two_texts_are_framed_each_by_itself(pairs, texts):
     batch = source(pairs, "translations", length=20, layout="apart").rows(np.arange(80), keyed(0))
     for i in range(80):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from modeledge.core import Batch, Facts, build, find
+from modeledge.engine.recompute import recompute
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Context
 from modeledge.visibility import both, see
@@ -39,6 +42,37 @@ def test_a_band_narrows_whatever_else_may_be_seen():
     bias = torch.randn(1, 2, 9, 9).masked_fill(~seen.mask, float("-inf"))
     wanted = plain(x, Context(mask=bias.masked_fill(~near, float("-inf"))))
     torch.testing.assert_close(banded(x, Context(mask=bias)), wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("what", [None, "full", "selective"])
+def test_layers_of_one_band_share_its_mask(monkeypatch, what):
+    """And the gradients are those of a mask for each, recomputed or not."""
+    config = {"width": 16, "layers": 4, "heads": 2, "attention": {"kind": "banded", "bands": [None, 3]}}
+    config = find("backbones", "transformer").Config.model_validate({"kind": "transformer", **config})
+    backbone = build("backbones", config, Facts(vocab=30)).train()
+    real, ids = torch.arange(9) < torch.tensor([[9], [6]]), torch.randint(0, 30, (2, 9))
+    seen = see(both(causal, valid(real)), 2, 9, device="cpu")
+    for block in backbone.blocks[1::2]:
+        block.attention.narrow = apart(block.attention)
+    wanted = torch.autograd.grad(backbone(Batch(ids=ids), seen).states.square().sum(), backbone.embedding.word.weight)
+    made = []
+    for block in backbone.blocks[1::2]:
+        del block.attention.narrow
+        monkeypatch.setattr(
+            block.attention, "near", lambda *args, near=block.attention.near: made.append(1) or near(*args)
+        )
+    if what is not None:
+        recompute(backbone, what)
+    found = torch.autograd.grad(backbone(Batch(ids=ids), seen).states.square().sum(), backbone.embedding.word.weight)
+    assert len(made) == 1
+    torch.testing.assert_close(found, wanted)
+
+
+def apart(attention):
+    """What a layer of a band sees, made for itself."""
+    return lambda context, t, s, device: replace(
+        context, mask=context.mask & (torch.arange(s) > torch.arange(t)[:, None] - attention.band), causal=False
+    )
 
 
 @torch.no_grad()

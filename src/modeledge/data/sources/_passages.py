@@ -60,7 +60,7 @@ class Passages(Source):
         self, sentences: Int[np.ndarray, " b"], numbers: Int[np.ndarray, " b"], *, removed: np.ndarray | None = None
     ) -> Batch:
         """Rows of a sentence as the query and a passage, which loses the sentence where `removed`."""
-        begin, size = self.bounds[sentences], np.diff(self.bounds)[sentences]
+        begin, size = self.bounds[sentences], self.bounds[sentences + 1] - self.bounds[sentences]
         part, without = self.whole(numbers), None
         if removed is not None:
             without = Range(begin, np.where(removed, size, 0))

@@ -74,7 +74,7 @@ class CodeSwitched(Source):
         return batch if valid.all() else batch.but(valid=valid)
 
     def _most(self, pair: Int[np.ndarray, " b"]) -> int:
-        return max(int(np.diff(p.first)[pair].max(initial=0)) for p in self.phrases)
+        return max(int((p.first[pair + 1] - p.first[pair]).max(initial=0)) for p in self.phrases)
 
     def _choose(
         self, pair: Int[np.ndarray, " b"], side: int, order: np.ndarray, spare: np.ndarray
@@ -82,8 +82,8 @@ class CodeSwitched(Source):
         """Phrases to replace, as (row, number of the phrase): in random order whatever neither overlaps one before it
         nor goes beyond the row's share of words, which is rounded up as often as its fraction says."""
         phrases, words = self.phrases[side], self.words[side]
-        count, first = np.diff(phrases.first)[pair], words.first[pair]
-        size = np.diff(words.first)[pair]
+        count, first = phrases.first[pair + 1] - phrases.first[pair], words.first[pair]
+        size = words.first[pair + 1] - first
         left = np.floor(self.config.rate * size + spare).astype(np.int64)
         row, taken, found = np.arange(len(pair)), np.zeros((len(pair), int(size.max()) + 1), bool), []
         turn = np.argsort(np.where(np.arange(order.shape[1]) < count[:, None], order, 2.0), axis=1)

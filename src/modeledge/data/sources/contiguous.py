@@ -27,7 +27,7 @@ class Contiguous(Source):
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.stream = Stream(self.store, facts)
-        self.frame = [facts.special["cls"], facts.special["sep"]] if config.frame else []
+        self.frame = [facts.role(name, "data: frame") for name in ("cls", "sep")] if config.frame else []
         self.width = config.length - len(self.frame)
         count = self.stream.length // self.width
         self.number(count, self.stream.document(np.arange(count) * self.width))

@@ -48,7 +48,7 @@ class Dialogue(Source):
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         cfg, at = self.config, self.at[index]
         turn = at[:, None] + np.arange(cfg.turns)
-        begin, size = self.bounds[turn], np.diff(self.bounds)[turn]
+        begin, size = self.bounds[turn], self.bounds[turn + 1] - self.bounds[turn]
         fake = rng.random(len(index)) < cfg.fakes
         if fake.any():
             there = other_documents(self.bounds, self.first, self.document[at], np.ones(len(at), np.int64), rng)

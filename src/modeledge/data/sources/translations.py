@@ -52,7 +52,7 @@ class Translations(Source):
         if cfg.negatives:
             wrong = rng.random(len(index)) < cfg.negatives
             other = np.where(wrong, self._like(index, rng), index)
-        sizes = [np.diff(self.first)[index], np.diff(self.second)[other]]
+        sizes = [at[row + 1] - at[row] for at, row in ((self.first, index), (self.second, other))]
         if cfg.layout == "joined":
             room = cfg.length - 2 * (self.frame.head + 1)
             sizes = [np.minimum(one, np.maximum(room - two, room // 2)) for one, two in (sizes, sizes[::-1])]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,8 @@ class Context:
     causal  each query sees up to itself; only without a mask
     turn    what positions do to queries and keys
     packed  the states are the real tokens of padded rows, laid end to end (1 n d); None: rows as they are
-    near    who sees whom in a band, instead of a mask, for kinds that are `local`"""
+    near    who sees whom in a band, instead of a mask, for kinds that are `local`
+    made    masks that layers have made of this one, for those that need the same"""
 
     name: str = ""
     mask: Tensor | None = None
@@ -63,6 +65,7 @@ class Context:
     cache: Cache | None = None
     packed: Packed | None = None
     near: Near | None = None
+    made: dict[Any, Tensor] = field(default_factory=dict)
 
     def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
         """The keys and values to read: of the states themselves, and of those read before."""
@@ -122,7 +125,7 @@ def attend(
     Fused, unless the weights were asked for or plain products are faster."""
     if context.near is not None:
         near, (b, t) = context.near, (q.shape[0], q.shape[2])
-        inside = replace(context, near=None, mask=near.table.transpose(1, 2).flatten(0, 1))
+        inside = replace(context, near=None, mask=near.rows)
         parts = blocks(q, near, keys=False), blocks(k, near, keys=True), blocks(v, near, keys=True)
         return rows(attend(*parts, inside, scale=scale, dropout=dropout), b, t)
     mask = context.mask
@@ -155,7 +158,8 @@ def weigh(
         allowed = mask > float("-inf") if mask.is_floating_point() else mask
         blind = ~allowed.any(-1, keepdim=True)
     if mask is not None:
-        least = torch.finfo(q.dtype).min  # not -inf: gradients of a row that sees nothing stay finite
+        # not -inf: gradients of a row that sees nothing stay finite; half, so that a score of fp16 can be added
+        least = torch.finfo(q.dtype).min / 2
         bias = mask.clamp_min(least) if mask.is_floating_point() else torch.zeros_like(mask, dtype=q.dtype)
         scores = scores + (bias if mask.is_floating_point() else bias.masked_fill(~mask, least))
     weights = scores.softmax(-1)

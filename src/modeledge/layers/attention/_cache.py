@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
@@ -17,14 +16,24 @@ class Cache:
 
     def __init__(self) -> None:
         self.pairs: dict[str, Pair] = {}
+        self.room: dict[str, Pair] = {}  # what the pairs are the first places of
         self.fixed: dict[str, Pair] = {}
         self.source: tuple[Tensor, Tensor | None] | None = None
         self.length = 0
 
     def extend(self, name: str, k: Tensor, v: Tensor) -> Pair:
-        """The layer's keys and values with the new ones appended: b h s dh."""
-        if name in self.pairs:
-            k, v = (torch.cat([old, new], 2) for old, new in zip(self.pairs[name], (k, v), strict=True))
+        """The layer's keys and values with the new ones appended: b h s dh. Where there is no room for them, as much
+        again is made, so that all in all hardly more is copied than is appended."""
+        if name not in self.pairs:
+            self.pairs[name] = k, v
+            return k, v
+        n = self.pairs[name][0].shape[2]
+        s = n + k.shape[2]
+        if name not in self.room or self.room[name][0].shape[2] < s:
+            self.room[name] = _wider(self.pairs[name][0], 2 * s), _wider(self.pairs[name][1], 2 * s)
+        for place, new in zip(self.room[name], (k, v), strict=True):
+            place[:, :, n:s] = new
+        k, v = (place[:, :, :s] for place in self.room[name])
         self.pairs[name] = k, v
         return k, v
 
@@ -36,13 +45,20 @@ class Cache:
 
     def forget(self, n: int) -> None:
         """Drop the last n tokens, which were read only to see what they predict."""
-        self.pairs = {name: (k[:, :, :-n], v[:, :, :-n]) for name, (k, v) in self.pairs.items()}
         self.length -= n
+        self.pairs = {name: (k[:, :, : self.length], v[:, :, : self.length]) for name, (k, v) in self.pairs.items()}
 
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows in this order, as beam search asks; a row may come several times."""
-        self.pairs = {n: (k[rows], v[rows]) for n, (k, v) in self.pairs.items()}
+        self.pairs, self.room = {n: (k[rows], v[rows]) for n, (k, v) in self.pairs.items()}, {}
         self.fixed = {n: (k[rows], v[rows]) for n, (k, v) in self.fixed.items()}
         if self.source is not None:
             states, mask = self.source
             self.source = states[rows], None if mask is None else mask[rows]
+
+
+def _wider(held: Tensor, places: int) -> Tensor:
+    """The same at the beginning of so many places."""
+    room = held.new_empty(*held.shape[:2], places, held.shape[3])
+    room[:, :, : held.shape[2]] = held
+    return room

@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 class Near(Protocol):
-    """Blocks of `size` queries that see up to `left` keys before and `right` after each; table: b h n c w, which."""
+    """Blocks of `size` queries that see up to `left` keys before and `right` after each; rows: m h c w, which."""
 
     left: int
     right: int
     size: int
 
     @cached_property
-    def table(self) -> Tensor: ...
+    def rows(self) -> Tensor: ...
 
 
 def blocks(x: Float[Tensor, "b h t dh"], near: Near, *, keys: bool) -> Float[Tensor, "m h _ dh"]:

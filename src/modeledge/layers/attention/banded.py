@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Annotated
 
 import torch
+from jaxtyping import Bool
 from pydantic import Field
+from torch import Tensor
 
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Context
@@ -32,12 +34,18 @@ class Banded(Softmax):
     def narrow(self, context: Context, t: int, s: int, device: torch.device) -> Context:
         if self.band is None or (context.causal and s <= self.band):
             return context
-        key = torch.arange(s, device=device)
-        behind = key[s - t :, None] - key  # t s: how far a key stands before its query
-        near = (behind < self.band) & (behind >= 0)
         mask = context.mask
-        if mask is None:
-            mask = near[None, None]
+        if mask is not None and mask.is_floating_point():
+            mask = mask.masked_fill(~self.near(t, s, device), float("-inf"))
         else:
-            mask = mask.masked_fill(~near, float("-inf")) if mask.is_floating_point() else mask & near
+            if self.band not in context.made:
+                near = self.near(t, s, device)
+                context.made[self.band] = near[None, None] if mask is None else mask & near
+            mask = context.made[self.band]
         return replace(context, mask=mask, causal=False)
+
+    def near(self, t: int, s: int, device: torch.device) -> Bool[Tensor, "t s"]:
+        """Which keys stand in the band of each query."""
+        key = torch.arange(s, device=device)
+        behind = key[s - t :, None] - key  # how far a key stands before its query
+        return (behind < self.band) & (behind >= 0)

@@ -54,7 +54,8 @@ class Tokens(Embedding):
         self.project = nn.Linear(self.width, sizes.width) if config.width else nn.Identity()
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
-        x = (batch["embedded"] if "embedded" in batch else self.word(batch["ids"])) * self.scale
+        x = batch["embedded"] if "embedded" in batch else self.word(batch["ids"])
+        x = x if self.scale == 1.0 else self.scale * x
         if self.training and self.omit:
             x = x * F.dropout(x.new_ones(self.words, 1), self.omit)[batch["ids"]]
         for field, table in self.types.items():

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from modeledge.core import PartConfig
@@ -26,6 +26,16 @@ class Bucketed(Positions):
         buckets: int = Field(32, ge=4)
         distance: int = Field(128, ge=8)
         direction: Literal["both", "past"] = "both"
+
+        @model_validator(mode="after")
+        def _grow(self) -> Bucketed.Config:
+            exact = self.buckets // 2  # of a decoder; half as many where both directions are seen
+            if self.distance <= exact:
+                raise ValueError(
+                    f"distance {self.distance}: the first {exact} of {self.buckets} buckets hold one distance each and "
+                    f"the last begins beyond them; expected more than {exact}"
+                )
+            return self
 
     def __init__(self, config: Config, sizes: Sizes):
         super().__init__(config, sizes)

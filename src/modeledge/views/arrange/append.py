@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+LEAST = 5
+"""Places that a pair takes: a token of each segment, two separators and cls."""
+
 
 class Paired(NamedTuple):
     """ids, segment ids (0 for A and all before it, 1 for B, 2 for cls), and which tokens were put in."""
@@ -23,7 +26,8 @@ def append_pair(
 ) -> Paired:
     """The first `kept` tokens as they are, what follows them cut at a random place into A and B.
 
-    With `random_rate` B comes from the next row of the batch instead. The last three tokens of each row make room."""
+    With `random_rate` B comes from the next row of the batch instead. The last three tokens of each row make room.
+    `LEAST` places must follow those that are kept."""
     b, t = ids.shape
     place = np.arange(t)
     end_a = kept + 1 + np.floor(rng.random((b, 1)) * (t - kept - 4)).astype(np.int64)  # where A's sep stands
