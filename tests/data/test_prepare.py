@@ -150,6 +150,24 @@ def test_languages_come_from_a_column_or_the_file_s_name(document, write, tokeni
     assert [store.meta["languages"][i] for i in store["lang"]] == ["en", "de"]
 
 
+def test_documents_of_one_language_are_laid_side_by_side_with_all_their_columns(document, write, tmp_path):
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=400)
+    texts = [f"{document(n).capitalize()} {document(n + 70)}" for n in range(60)]
+    rows = [{"text": text, "lang": "abc"[n % 3]} for n, text in enumerate(texts)]
+    apart, together = tmp_path / "apart.jsonl", tmp_path / "together.jsonl"
+    apart.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare(apart, out=tmp_path / "s", tokenizer=config, lang="lang", valid_fraction=0.3, capitals=True)
+    made = load_tokenizer(tmp_path / "s")
+    together.write_text("".join(json.dumps(row) + "\n" for row in sorted(rows, key=lambda row: row["lang"])))
+    prepare(together, out=tmp_path / "t", tokenizer=made, lang="lang", valid_fraction=0.3, capitals=True)
+    for part in ("train", "valid"):
+        one, other = (Store.open(tmp_path / name).part(part) for name in "st")
+        assert len(set(one["lang"].tolist())) == 3 and (np.diff(one["lang"].astype(int)) >= 0).all()
+        assert one.columns.keys() == other.columns.keys() >= {"capitals", "sentences", "word_starts"}
+        for name, column in one.columns.items():
+            assert np.array_equal(column, other[name]), name
+
+
 def test_a_bad_record_stops_with_its_place_or_is_set_aside(document, write, tokenizer, tmp_path):
     path = write("a.jsonl", [document(n) for n in range(20)])
     rows = path.read_bytes().split(b"\n")

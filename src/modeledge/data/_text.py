@@ -10,6 +10,7 @@ import numpy as np
 
 from modeledge.core import DataError
 from modeledge.data import _encode
+from modeledge.data._by_language import sort_by_language
 from modeledge.data._encode import Chunk, Encoder, content_hash
 from modeledge.data._job import Job, batches, ordered_map, texts_of
 from modeledge.data._near import NearDuplicates
@@ -59,6 +60,7 @@ class TextPart:
     rows: int = 0
     tokens: int = 0
     sentences: int = 0
+    per_token: tuple[str, ...] = ()
     frequency: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,7 @@ class TextPart:
         self.writer.column("word_starts", bool).append(chunk.word_starts[take])
         for name, values in chunk.notes.items():
             self.writer.column(name, values.dtype).append(values[take])
+        self.per_token = ("tokens", "word_starts", *chunk.notes)
         if lang is not None:
             self.writer.column("lang", np.uint16).append(lang[documents])
         self.frequency += np.bincount(tokens, minlength=self.vocab)
@@ -83,7 +86,8 @@ class TextPart:
         self.sentences += len(begins)
 
     def close(self) -> None:
-        """Write what is known only at the end."""
+        """Write what is known only at the end, and lay the documents of one language side by side."""
+        sort_by_language(self.writer, self.per_token)
         self.writer.column("frequency", np.int64).append(self.frequency)
 
 

@@ -99,6 +99,12 @@ class Column:
         self.out.write(values.data)  # type: ignore[arg-type]
         self.rows += len(values)
 
+    def written(self) -> np.ndarray:
+        """What was appended so far, by mmap."""
+        self.out.flush()
+        shape = (self.rows, *self.shape)
+        return np.memmap(self.file, self.dtype, "r", _HEADER, shape) if self.rows else np.empty(shape, self.dtype)
+
     def close(self) -> dict[str, Any]:
         """Write the header and say what the file holds."""
         shape = (self.rows, *self.shape)
