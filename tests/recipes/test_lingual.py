@@ -95,6 +95,17 @@ def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, sto
     assert len(moved) > 20
 
 
+def test_ramachandrans_second_stage_begins_with_every_byte_of_the_first_ones_language_models(toy, stores):
+    tree, recipe = toy("ramachandran")
+    made = stores(check(stage_trees(tree)[1]))
+    first = run_job(Job(stage_trees(tree)[0], made, None))
+    before, fresh = own_tensors(first.model), own_tensors(make_model(check(stage_trees(tree)[0]), first.facts, seed=0))
+    assert sum(not torch.equal(t, fresh[n]) for n, t in before.items()) >= 10
+    tree.keys["stages"][1] |= {"optim": {"kind": "sgd", "lr": 0.0}}  # so that the end shows the beginning
+    last = own_tensors(run_job(Job(tree, made, None)).model)
+    assert last.keys() == before.keys() and all(torch.equal(t, before[n]) for n, t in last.items())
+
+
 def test_xnlg_writes_the_same_language_or_the_other_by_turns(toy, stores):
     tree, recipe = toy("xnlg")
     second = check(stage_trees(tree)[1])
