@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from modeledge.core import keyed
+from modeledge.data import _phrases
 from modeledge.data._phrases import ROUNDS, Lexicon, Words, phrases_of
 
 
@@ -67,6 +68,20 @@ def test_a_cipher_is_aligned_word_for_word_also_in_another_order_and_in_unseen_s
     assert len(np.unique(found)) == len(found)
     owner = [np.repeat(np.arange(100), np.diff(side.first)) for side in (one, two)]
     assert (owner[0][links >= 0] == owner[1][found]).all()
+
+
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_a_few_pairs_at_a_time_teach_and_link_what_all_at_once_do(monkeypatch, size):
+    one, two = random_pairs(n=200, vocab=25)
+    whole = Lexicon(words(one), words(two))
+    links = whole.links(words(one), words(two))
+    widest, crossed = [], _phrases.cross
+    monkeypatch.setattr(_phrases, "_AT_ONCE", size)
+    monkeypatch.setattr(_phrases, "cross", lambda *a: (found := crossed(*a), widest.append(len(found[0])))[0])
+    pieces = Lexicon(words(one), words(two))
+    assert np.array_equal(pieces.keys, whole.keys) and np.allclose(pieces.score, whole.score, rtol=1e-9)
+    assert np.array_equal(pieces.links(words(one), words(two)), links) and (links >= 0).sum() > 100
+    assert max(widest) <= size + 36  # a piece and the pair that goes over
 
 
 def test_phrases_are_those_that_plain_loops_find():

@@ -150,6 +150,58 @@ def test_languages_come_from_a_column_or_the_file_s_name(document, write, tokeni
     assert [store.meta["languages"][i] for i in store["lang"]] == ["en", "de"]
 
 
+def test_documents_of_one_language_are_laid_side_by_side_with_all_their_columns(document, write, tmp_path):
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=400)
+    texts = [f"{document(n).capitalize()} {document(n + 70)}" for n in range(60)]
+    rows = [{"text": text, "lang": "abc"[n % 3]} for n, text in enumerate(texts)]
+    apart, held = tmp_path / "apart.jsonl", tmp_path / "held.jsonl"
+    for name, tokenizer in (("s", config), ("t", None)):  # as they come, and sorted beforehand
+        for file, some in ((apart, rows[:40]), (held, rows[40:])):
+            some = some if name == "s" else sorted(some, key=lambda row: row["lang"])
+            file.write_text("".join(json.dumps(row) + "\n" for row in some))
+        tokenizer = tokenizer or load_tokenizer(tmp_path / "s")
+        prepare(apart, valid=held, out=tmp_path / name, tokenizer=tokenizer, lang="lang", capitals=True)
+    for part in ("train", "valid"):
+        one, other = (Store.open(tmp_path / name).part(part) for name in "st")
+        assert len(set(one["lang"].tolist())) == 3 and (np.diff(one["lang"].astype(int)) >= 0).all()
+        assert one.columns.keys() == other.columns.keys() >= {"capitals", "sentences", "word_starts"}
+        for name, column in one.columns.items():
+            assert np.array_equal(column, other[name]), name
+
+
+def test_the_held_out_part_tells_its_own_totals(document, write, tokenizer, tmp_path):
+    prepare(write("a.jsonl", [document(n) for n in range(60)]), out=tmp_path / "s", tokenizer=tokenizer,
+            valid_fraction=0.3)  # fmt: skip
+    store = Store.open(tmp_path / "s")
+    for part in (store, store.valid):
+        assert part.meta["tokens"] == len(part["tokens"]) and part.meta["sentences"] == len(part["sentences"])
+    assert store.meta["tokens"] != store.valid.meta["tokens"]
+
+
+@pytest.mark.parametrize("kind", ["parallel", "table", "fields", "pairs"])
+def test_no_tokenizer_is_trained_on_rows_that_are_held_out(kind, tmp_path):
+    """Each row has a word of its own; the characters of the held-out ones are unknown."""
+    from PIL import Image
+
+    signs = [chr(0x3400 + n) for n in range(120)]
+    rows = [{"text": f"a {s} word", "second": f"another {s}", "label": i % 2} for i, s in enumerate(signs)]
+    for i, row in enumerate(rows if kind == "pairs" else []):
+        Image.new("RGB", (8, 8), (i, 2 * i, 9)).save(tmp_path / f"{i}.png")
+        row["image"] = f"{i}.png"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"parallel": {"second": "second"}, "table": {"second": "second", "label": "label"},
+               "fields": {"fields": ["text", "second"]}, "pairs": {"size": 8}}[kind]  # fmt: skip
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=4000)
+    prepare(tmp_path / "rows.jsonl", out=tmp_path / "s", kind=kind, tokenizer=config, valid_fraction=0.3, **options)
+    store = Store.open(tmp_path / "s")
+    unknown = load_tokenizer(tmp_path / "s").special["unk"]
+    asked = ["tokens", "second"] if "second" in store else ["tokens"]
+    assert store.rows > 60 and store.valid.rows > 15
+    for column in asked:
+        assert unknown not in store[column]
+        assert (store.valid[column][:] == unknown).sum() >= store.valid.rows
+
+
 def test_a_bad_record_stops_with_its_place_or_is_set_aside(document, write, tokenizer, tmp_path):
     path = write("a.jsonl", [document(n) for n in range(20)])
     rows = path.read_bytes().split(b"\n")

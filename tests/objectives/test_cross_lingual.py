@@ -238,13 +238,11 @@ def test_inventions_are_constants_read_from_the_whole_sentence_and_never_special
 
         states = backbone(Batch(ids=batch.whole[i : i + 1, : 2 * n]), Seen(seen[None, None])).states[0]
         scores = objective.head(states[gap])
-        scores[:, :7] = float("-inf")
+        scores[:, :7], scores[:, 50:] = float("-inf"), float("-inf")
         best = scores.topk(2).values
         sure = best[:, 0] - best[:, 1] > 1e-4
-        assert (
-            torch.equal(filled.ids[i, : 2 * n][gap][sure], scores[:, :50].argmax(-1)[sure])
-            or scores.argmax(-1).max() >= 50
-        )
+        assert sure.sum() > 0.9 * len(sure)
+        assert torch.equal(filled.ids[i, : 2 * n][gap][sure], scores.argmax(-1)[sure])
     assert (filled.ids[batch.invented] >= 7).all()
     total = objective(backbone, batch)["btmlm"].total
     total.backward()

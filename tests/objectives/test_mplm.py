@@ -145,3 +145,50 @@ def test_the_plain_model_is_mpnet_of_transformers(lab):
     torch.testing.assert_close(
         head(shuffled), wanted.gather(1, moved[..., None].expand(-1, -1, 60)), atol=1e-4, rtol=1e-4
     )
+
+
+def plain_row(view, row, t):
+    """The row as `mlm` shows it: what the copies show at the predicted places, and the labels."""
+    ids, labels = view.ids[row, :t].copy(), np.full(t, IGNORE)
+    at = view.positions[row]
+    for k in np.flatnonzero((view.stream[row] == 1) & view.get("valid", np.ones_like(view.ids, bool))[row]):
+        ids[at[k]] = view.ids[row, k]
+    for k in np.flatnonzero(view.labels[row] != IGNORE):
+        labels[at[k]] = view.labels[row, k]
+    return ids, labels
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("mode", "rate"), [("mlm", 0.4), ("mpnet", 0.04)])
+def test_masks_alone_and_a_single_prediction_are_masked_language_modelling(lab, made, mode, rate):
+    """With one predicted token of a row there is nothing that was predicted before it."""
+    backbone, _ = made
+    objective, mlm = lab.objective("mplm", backbone, mode=mode, rate=rate), lab.objective("mlm", backbone)
+    mlm.head.load_state_dict(objective.head.state_dict())
+    t, rows = 24, lab.rows(6, 24, padded=False)
+    rows["word_starts"] = np.ones_like(rows.ids, bool)
+    view = lab.view(objective, rows, 1)
+    counts = (view.labels != IGNORE).sum(1)
+    assert counts.max() == 1 if mode == "mpnet" else counts.min() > 3
+    hidden, labels = (np.stack(column) for column in zip(*(plain_row(view, r, t) for r in range(6)), strict=True))
+    plain = mlm.finish(Batch(ids=hidden, labels=labels)).tensors()
+    one = objective(backbone, objective.finish(view).tensors())["mplm"]
+    other = mlm(backbone, plain)["mlm"]
+    assert float(one.count) == float(other.count) > 3
+    assert float(one.total) == pytest.approx(float(other.total), rel=1e-5)
+
+
+@torch.no_grad()
+def test_without_masks_a_prediction_knows_only_the_context_and_those_before_it(lab, made):
+    backbone, _ = made
+    modes = {mode: lab.objective("mplm", backbone, mode=mode) for mode in ("mpnet", "plm", "mlm")}
+    rows = lab.rows(3, 24, padded=False)
+    view = lab.view(modes["plm"], rows, 2)
+    assert all(np.array_equal(lab.view(m, rows, 2).labels, view.labels) for m in modes.values())
+    rule, at = modes["plm"].visible(view.tensors()), torch.arange(view.ids.shape[1])
+    for row in range(3):
+        rank, stream = view.rank[row], view.stream[row]
+        seen = rule(torch.tensor(row), torch.tensor(0), at[:, None], at)
+        for q in np.flatnonzero(view.labels[row] != IGNORE):
+            known = (stream == 0) & (rank < rank[q]) & (view.valid[row] if "valid" in view else True)
+            assert seen[q].nonzero()[:, 0].tolist() == np.flatnonzero(known).tolist()

@@ -75,8 +75,8 @@ def test_all_parts_are_trained_by_the_task_and_both_language_models():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_the_recipe_begins_with_the_language_models_alone_and_carries_their_weights_over():
-    """In the first stage nothing of the task's own moves; the second begins with what the first ends with."""
+def test_the_recipe_begins_with_the_language_models_alone_and_needs_no_tensor_beyond_theirs():
+    """The tensors are the same ones in both stages; that they arrive is tests/recipes/test_lingual.py's."""
     from modeledge.recipe.resolve import resolve
     from modeledge.recipe.schema import check
     from modeledge.run.checkpoint import own_tensors

@@ -214,6 +214,29 @@ def test_the_last_token_is_read_where_each_row_ends_and_padding_changes_nothing(
         torch.testing.assert_close(objective.predict(objective.run(backbone, alone), alone), padded[row : row + 1])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["classify", "tag"])
+def test_an_encoder_decoder_reads_the_text_on_both_sides_and_answers_from_the_decoder(kind):
+    """As BART: the decoder's input is the text moved on by one (Hugging Face's own function), padding changes
+    nothing."""
+    from transformers.models.bart.modeling_bart import shift_tokens_right
+
+    facts = Facts(vocab=V, special={"pad": 0, "eos": 2}, labels={"label": ["a", "b", "c"]})
+    stack = dict(kind="encoder_decoder", width=32, layers=2, heads=4, ffn=dict(kind="mlp", width=64))
+    backbone = make("backbones", stack | dict(positions=dict(kind="learned", max=40)), facts).eval()
+    pool = {} if kind == "tag" else {"pool": "last"}
+    objective = make("objectives", {"kind": kind, "start": "eos", **pool}, facts, backbone).eval()
+    batch = rows().but(segments=None).tensors()
+    out = objective.run(backbone, batch)
+    scores = objective.head(out.states) if kind == "tag" else objective.scores(out, batch)
+    for row in range(B):
+        ids = batch.ids[row][batch.valid[row]][None]
+        alone = backbone(Batch(ids=ids, decoder_ids=shift_tokens_right(ids, 0, 2))).states
+        expected = objective.head(alone)[0] if kind == "tag" else objective.head(alone[:, -1])[0]
+        found = scores[row][batch.valid[row]] if kind == "tag" else scores[row]
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_sentence_vectors_have_length_one_and_the_loss_is_that_of_cosines_in_the_batch():
     backbone = our_backbone(pool=None).eval()
     objective = task("embed", backbone, scale=10.0).eval()

@@ -101,18 +101,3 @@ def test_a_layer_moves_at_a_share_of_the_rate_of_the_layer_above_it(kind):
     assert len(rates) == sum(len(g["params"]) for g in optimizer.param_groups) == 6
     for name, p in model.named_parameters():
         assert rates[id(p)] == pytest.approx(0.1 * 0.4 ** above[name])
-
-
-def test_lamb_corrects_the_bias_of_each_parameter_by_its_own_steps():
-    """One that joins later moves as it would have alone. (Without decay the trust ratio hides a wrong factor.)"""
-    model = nn.ParameterDict({"first": nn.Parameter(torch.randn(5, 3)), "late": nn.Parameter(torch.randn(4, 3))})
-    alone = nn.ParameterDict({"late": nn.Parameter(model["late"].detach().clone())})
-    both, one = (make("lamb", each, lr=0.1, weight_decay=0.5) for each in (model, alone))
-    for step in range(6):
-        model["first"].grad = torch.randn(5, 3)
-        if step >= 3:
-            model["late"].grad = torch.randn(4, 3)
-            alone["late"].grad = model["late"].grad.clone()
-            one.step()
-        both.step()
-    torch.testing.assert_close(model["late"], alone["late"])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from modeledge.core import RecipeError, find, keyed
+from modeledge.core import Facts, RecipeError, find, keyed
 from modeledge.data.facts import facts_of
+from modeledge.data.store import Store, StoreWriter
 from modeledge.engine.processes import ALONE
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
@@ -59,17 +60,23 @@ def test_a_row_of_mbart_has_one_language_whose_token_is_the_last(toy, stores):
 
 
 @pytest.mark.parametrize(("name", "alpha"), [("mbert", 0.7), ("xlm", 0.5), ("xlm_r", 0.3), ("mbart", 0.7)])
-def test_languages_are_drawn_by_their_shares_to_a_power(toy, stores, name, alpha):
-    tree, recipe = toy(name)
-    assert recipe.data["text"].sampling == alpha
-    store = stores(recipe)["text"]
-    part = find("data.sources", recipe.data["text"].kind)
-    plain = part(recipe.data["text"].model_copy(update={"sampling": 1.0}), store, facts_of(store))
-    made = part(recipe.data["text"], store, facts_of(store))
-    sizes = np.bincount(store.part("train")["lang"][plain.documents])
-    drawn = store.part("train")["lang"][made.documents[made.languages.choose(np.arange(len(made)), keyed(0))]]
-    wanted = (sizes / sizes.sum()) ** alpha
-    assert np.abs(np.bincount(drawn) - len(made) * wanted / wanted.sum()).max() <= 1
+def test_tokens_have_the_languages_by_their_shares_to_a_power_and_rows_have_one(toy, tmp_path, name, alpha):
+    recipe = toy(name)[1]
+    lang, tokens = np.repeat([0, 1], [900, 100]), 20 + np.arange(1000 * 30)
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.ragged("tokens", np.uint32, tokens, np.full(1000, 30))
+        writer.column("sentences", np.int64).append(np.arange(0, 30000, 6))
+        writer.column("lang", np.uint16).append(lang)
+        writer.finish(rows=1000, meta={})
+    special = {name: at for at, name in enumerate(("pad", "cls", "sep", "mask", "bos", "eos", "lang0", "lang1"))}
+    facts = Facts(vocab=30020, special=special, words=(20, 30020))
+    config = recipe.data["text"].model_copy(update={"length": 64})
+    source = find("data.sources", config.kind)(config, Store.open(tmp_path / "store"), facts)
+    rows = source.rows(np.arange(len(source)), keyed(0)).ids
+    of = np.concatenate([np.full(20, -1), lang.repeat(30)])[rows]
+    assert all(len(set(row[row >= 0])) == 1 for row in of)
+    got, wanted = np.bincount(of[of >= 0]) / (of >= 0).sum(), np.array([0.9, 0.1]) ** alpha
+    assert np.abs(got - wanted / wanted.sum()).max() < 0.03
 
 
 def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, stores):
@@ -86,6 +93,17 @@ def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, sto
             assert torch.equal(tensor, before[name]), name
     moved = [n for n, t in own_tensors(done.model).items() if "decoder.blocks" in n and not torch.equal(t, before[n])]
     assert len(moved) > 20
+
+
+def test_ramachandrans_second_stage_begins_with_every_byte_of_the_first_ones_language_models(toy, stores):
+    tree, recipe = toy("ramachandran")
+    made = stores(check(stage_trees(tree)[1]))
+    first = run_job(Job(stage_trees(tree)[0], made, None))
+    before, fresh = own_tensors(first.model), own_tensors(make_model(check(stage_trees(tree)[0]), first.facts, seed=0))
+    assert sum(not torch.equal(t, fresh[n]) for n, t in before.items()) >= 10
+    tree.keys["stages"][1] |= {"optim": {"kind": "sgd", "lr": 0.0}}  # so that the end shows the beginning
+    last = own_tensors(run_job(Job(tree, made, None)).model)
+    assert last.keys() == before.keys() and all(torch.equal(t, before[n]) for n, t in last.items())
 
 
 def test_xnlg_writes_the_same_language_or_the_other_by_turns(toy, stores):

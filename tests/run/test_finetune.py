@@ -83,6 +83,9 @@ def models(corpus, tmp_path_factory):
         "xlnet": ["tokenizer.vocab=200", "data.text.streams=8", "data.text.length=32", *trunk],
         "gpt2": ["tokenizer.vocab=400", "data.text.length=32", *trunk],
         "t5": ["tokenizer={kind: unigram, vocab: 220, family: t5, sentinels: 20}", "data.text.length=32", *trunk],
+        "bart": ["tokenizer={kind: byte_bpe, vocab: 400}", "data.text.length=32", *trunk, *sure],
+        "unilm": ["tokenizer.vocab=200", "data.text.length=32", "data.pairs.length=32", *trunk, *sure],
+        "glm": ["tokenizer.vocab=200", "data.text.length=32", *trunk, *sure],
         "elmo": ["tokenizer.vocab=200", "data.text.streams=8"],
         "siatl": ["tokenizer.vocab=200", "data.text.streams=8"],
     }
@@ -324,13 +327,35 @@ def test_a_mix_takes_the_place_of_the_backbones_own_pooler(models, table):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["t5", "gpt2"])
+@pytest.mark.parametrize("family", ["t5", "gpt2", "unilm", "glm"])
 def test_text_to_text_learns_to_name_the_place(models, table, tmp_path, family):
     question = Question("text_to_text", table, columns={"label": "place"}, length=32)
     tuned = finetune(models(family), question, Tuning(epochs=100, most=150, **FAST), out=tmp_path / "o", quiet=True)
     assert tuned.figures[0]["exact_match"] > 0.7
     texts = ["The dog sees the cat in the river ."] * 2
     assert predict(tmp_path / "o", texts=texts) == predict(tmp_path / "o", texts=texts, how=Beam(beams=1))
+
+
+@pytest.mark.slow
+def test_an_encoder_decoder_learns_to_classify(models, table):
+    tuned = finetune(models("bart"), ask("classify", table), Tuning(epochs=100, most=120, **FAST), quiet=True)
+    assert tuned.figures[0]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "kind"), [("unilm", "both", "mask_target"), ("glm", "infill", "blank_target")]
+)
+def test_models_that_fill_blanks_go_on_with_their_head_when_they_are_taught_to_write(models, table, family, name, kind):
+    loaded = load_model(models(family))
+    question = Question("text_to_text", table, columns={"label": "place"}, length=32)
+    setting = Setting(loaded, question, Tuning(), say=silent)
+    assert setting.objective()["kind"] == kind
+    if family == "unilm":
+        assert setting.objective()["visible"] == {"rule": "prefix", "segments": (4, 5)}
+    job = setting.job(0, None, device="cpu", progress=None)
+    old = {n: t for n, t in own_tensors(loaded.model).items() if n.startswith(f"objectives.{name}.")}
+    assert bool(old) == (family == "unilm")  # GLM's head is its word table
+    assert all(torch.equal(job.init[n.replace(f".{name}.", f".{kind}.")], t) for n, t in old.items())
 
 
 def test_text_to_text_goes_on_with_the_pre_trained_head(models, table):
@@ -449,7 +474,6 @@ def test_a_row_longer_than_the_model_is_refused_and_longer_texts_are_counted(mod
 
 
 def test_what_an_architecture_cannot_do_is_said(models, table):
-    assert "--task text_to_text" in wrong(models, ask("classify", table), family="t5")
     assert "neither decodes" in wrong(models, Question("text_to_text", table, columns={"label": "place"}))
     assert "causal language model" in wrong(models, ask("classify", table), Tuning(most=1, auxiliary=0.5))
     assert "add --train head" in wrong(models, ask("classify", table), Tuning(most=1, mix=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import combinations
 
@@ -70,8 +71,16 @@ def test_probabilities_sum_to_one_and_characters_are_never_left_out():
     }
     found = dict(learn(counts, 40))
     assert set("".join(counts)) <= set(found) and len(found) <= 40
-    assert abs(sum(math.exp(s) for s in found.values()) - 1) < 0.1  # those beyond the size are cut off at the end
+    assert math.fsum(math.exp(s) for s in found.values()) == pytest.approx(1, abs=1e-9)
     assert {"ing", "▁un"} & set(found)
+
+
+def test_the_probabilities_of_a_trained_vocabulary_sum_to_one(make):
+    for settings in ({}, {"family": "t5", "sentinels": 10}):
+        made = make("unigram", **settings)
+        pieces = json.loads(made.inner.to_str())["model"]["vocab"]
+        scores = [score for piece, score in pieces if made.inner.token_to_id(piece) not in made._special_ids]
+        assert len(scores) > 100 and math.fsum(map(math.exp, scores)) == pytest.approx(1, abs=1e-9)
 
 
 def test_the_alphabet_alone_may_fill_the_vocabulary():

@@ -68,7 +68,17 @@ def merges(tokenizer):
     return [tuple(s.replace("</w>", "") for s in pair) for pair in said]
 
 
-def test_the_worked_example_merges_by_the_counts_of_the_table():
+def test_ours_merges_by_the_counts_of_the_table_down_to_whole_words():
+    """Our merges, applied one after the other to the corpus: how often each finds its pair, and what is left."""
+    parts, counts = {word: [*word, END] for word in WORDS}, []
+    for pair in merges(trained())[:12]:
+        counts.append(sum(n * list(pairwise(parts[word])).count(pair) for word, n in WORDS.items()))
+        parts = {word: replace(symbols, pair) for word, symbols in parts.items()}
+    assert counts == COUNTS
+    assert [len(symbols) for symbols in parts.values()] == [1, 4, 1, 1]  # low, low + e + r + ω, newest, widest
+
+
+def test_the_loop_with_the_first_met_among_equals_gives_the_table():
     steps = plain_bpe(WORDS, first_met)
     told = "e+s es+t est+ω l+o lo+w n+e ne+w new+estω low+ω w+i wi+d wid+estω".split()
     assert ["+".join(pair) for pair, _, _ in steps[:12]] == told

@@ -80,6 +80,15 @@ def _choose(texts: Texts, rows: np.ndarray) -> Texts:
     return Texts(texts.tokens[take], texts.lengths[rows], texts.word_starts[take])
 
 
+def key_of(record: Record, image: str | None, texts: Sequence[str]) -> int:
+    """The hash that says on which side of the hold-out split a row goes."""
+    try:
+        data = image_bytes(record, image) if image else None
+    except Unusable:  # left out, or refused, when it is written
+        data = None
+    return _row_hash(data, [record.value[t] for t in texts])
+
+
 def _row_hash(data: bytes | None, texts: list[str]) -> int:
     """64 bits that depend on the picture if there is one, else on the first text."""
     if data is not None:

@@ -31,6 +31,15 @@ def entities_of(record: Record, fields: Sequence[str]) -> Iterator[tuple[int, st
                 yield number, text
 
 
+def key_of(record: Record, fields: Sequence[str]) -> int:
+    """The hash that says on which side of the hold-out split a record goes."""
+    return _hash(list(entities_of(record, fields)))
+
+
+def _hash(entities: Sequence[tuple[int, str]]) -> int:
+    return content_hash("\n".join(text for _, text in entities))
+
+
 class FieldsWriter:
     """Takes records in order, encodes their entities, writes them to their sides."""
 
@@ -45,7 +54,7 @@ class FieldsWriter:
         """Write all records of a job; `held`: all of them are held out."""
         for records in batches(job.records(), lambda r: sum(len(str(v)) for v in r.value.values()), _CHUNK):
             found = [list(entities_of(r, self.fields)) for r in records]
-            codes = np.array([content_hash("\n".join(text for _, text in entities)) for entities in found], np.uint64)
+            codes = np.array([_hash(entities) for entities in found], np.uint64)
             self._append(found, held_out(codes, self.fraction) | held)
             job.report(sum(self.tokens.values()))
 

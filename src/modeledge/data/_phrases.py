@@ -6,11 +6,13 @@ where each is the other's best. Not here: which phrases change their language (s
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from modeledge.data._kept import Piece
 from modeledge.data.store import Store
 
 LEARNT_FROM = 100_000
@@ -18,7 +20,7 @@ LEARNT_FROM = 100_000
 ROUNDS = 8
 LEAST = 0.01
 """Words that translate each other worse than so are not aligned."""
-_AT_ONCE = 20_000  # pairs whose words are crossed with each other in memory
+_AT_ONCE = 1 << 21  # words crossed with each other in memory
 
 
 class Words(NamedTuple):
@@ -56,45 +58,90 @@ def words_of(store: Store, side: str) -> Words:
 
 
 class Lexicon:
-    """How well two words translate each other: p(other | one) p(one | other), by model 1 with a word for nothing."""
+    """How well two words translate each other: p(other | one) p(one | other), by model 1 with a word for nothing.
 
-    def __init__(self, one: Words, two: Words):
-        told = [np.unique(words.said, return_counts=True) for words in (one, two)]
-        self.known, often = [said for said, _ in told], [counts / counts.sum() for _, counts in told]
-        pairs = len(one.first) - 1
-        i, j = cross(one, two, np.arange(0, pairs, -(-pairs // LEARNT_FROM)))
-        self.keys, code = np.unique(self._key(one.said[i], two.said[j])[0], return_inverse=True)
-        e, f = np.divmod(self.keys, len(self.known[1]))
-        self.score = _expect(code, e, f, j, often[1]) * _expect(code, f, e, i, often[0])
+    learnt: what `learn` found of the same words, if that is known already."""
 
-    def _key(self, said: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The number of each pair of words, and whether both are known."""
-        found, known = [], np.ones(len(said), bool)
-        for table, words in zip(self.known, (said, other), strict=True):
-            at = np.minimum(np.searchsorted(table, words), len(table) - 1)
-            known &= table[at] == words
-            found.append(at)
-        return found[0] * len(self.known[1]) + found[1], known
+    def __init__(self, one: Words, two: Words, learnt: Piece | None = None):
+        self.known = [np.unique(words.said) for words in (one, two)]
+        if learnt is None:
+            (learnt,) = learn(one, two)
+        self.keys, self.score = learnt["keys"], learnt["score"]
 
     def links(self, one: Words, two: Words) -> Int[np.ndarray, " w"]:
         """The word of `two` that translates each word of `one`, -1 where there is none; no word is used twice.
 
         Of equally good words the one that stands where this one stands is the better."""
-        out = np.full(len(one.said), -1)
-        for low in range(0, len(one.first) - 1, _AT_ONCE):
-            i, j = cross(one, two, np.arange(low, min(low + _AT_ONCE, len(one.first) - 1)))
-            key, known = self._key(one.said[i], two.said[j])
+        return np.concatenate([np.zeros(0, np.int64), *(piece["links"] for piece in self.linked(one, two))])
+
+    def linked(self, one: Words, two: Words) -> Iterator[Piece]:
+        """The links in pieces of whole pairs."""
+        share, other_share = _share(one), _share(two)
+        for pairs in _pieces(one, two, np.arange(len(one.first) - 1)):
+            i, j = cross(one, two, pairs)
+            key, known = numbered(self.known, one.said[i], two.said[j])
             at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
             score = np.where(known & (self.keys[at] == key), self.score[at], 0.0)
-            score *= np.exp(-np.abs(_share(one)[i] - _share(two)[j]))
-            best, best_other = np.zeros(len(one.said)), np.zeros(len(two.said))
-            np.maximum.at(best, i, score)
-            np.maximum.at(best_other, j, score)
-            mutual = np.flatnonzero((score >= LEAST) & (score == best[i]) & (score == best_other[j]))
+            score *= np.exp(-np.abs(share[i] - other_share[j]))
+            first, end = one.first[pairs[0]], one.first[pairs[-1] + 1]
+            nth, other = i - first, j - two.first[pairs[0]]  # among the words of these pairs
+            best, best_other = np.zeros(end - first), np.zeros(two.first[pairs[-1] + 1] - two.first[pairs[0]])
+            np.maximum.at(best, nth, score)
+            np.maximum.at(best_other, other, score)
+            mutual = np.flatnonzero((score >= LEAST) & (score == best[nth]) & (score == best_other[other]))
             mutual = mutual[np.unique(i[mutual], return_index=True)[1]]
             mutual = mutual[np.unique(j[mutual], return_index=True)[1]]
-            out[i[mutual]] = j[mutual]
-        return out
+            out = np.full(end - first, -1)
+            out[nth[mutual]] = j[mutual]
+            yield {"links": out}
+
+
+def learn(one: Words, two: Words) -> Iterator[Piece]:
+    """The kinds of pairs of words that stand in a pair of sentences (their numbers, rising) and how well they translate
+    each other. Pairs are crossed a few at a time, in every round anew."""
+    told = [np.unique(words.said, return_counts=True) for words in (one, two)]
+    known, often = [said for said, _ in told], [counts / counts.sum() for _, counts in told]
+    pairs = len(one.first) - 1
+    pieces = _pieces(one, two, np.arange(0, pairs, -(-pairs // LEARNT_FROM)))
+
+    def numbers(piece: np.ndarray) -> np.ndarray:
+        i, j = cross(one, two, piece)
+        return numbered(known, one.said[i], two.said[j])[0]
+
+    keys = np.unique(np.concatenate([np.unique(numbers(piece)) for piece in pieces]))
+    codes = [np.searchsorted(keys, numbers(piece)).astype(np.int32) for piece in pieces]
+    e, f = np.divmod(keys, len(known[1]))
+    there, back = np.full(len(keys), 1 / len(known[1])), np.full(len(keys), 1 / len(known[0]))
+    for _ in range(ROUNDS):
+        sums = np.zeros((2, len(keys)))
+        for piece, code in zip(pieces, codes, strict=True):
+            i, j = cross(one, two, piece)
+            np.add.at(sums[0], code, _explained(there[code], j - two.first[piece[0]], often[1][f[code]]))
+            np.add.at(sums[1], code, _explained(back[code], i - one.first[piece[0]], often[0][e[code]]))
+        there, back = sums[0] / np.bincount(e, sums[0])[e], sums[1] / np.bincount(f, sums[1])[f]
+    yield {"keys": keys, "score": there * back}
+
+
+def _explained(p: np.ndarray, word: np.ndarray, nothing: np.ndarray) -> np.ndarray:
+    """How much of each occurrence `word` each crossing explains; the word for nothing explains the rest."""
+    return p / (np.bincount(word, p)[word] + nothing)
+
+
+def numbered(known: Sequence[np.ndarray], said: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each pair of words, and whether both are known."""
+    found, both = [], np.ones(len(said), bool)
+    for table, words in zip(known, (said, other), strict=True):
+        at = np.minimum(np.searchsorted(table, words), len(table) - 1)
+        both &= table[at] == words
+        found.append(at)
+    return found[0] * len(known[1]) + found[1], both
+
+
+def _pieces(one: Words, two: Words, pairs: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " p"]]:
+    """These pairs in pieces whose words make about `_AT_ONCE` crossings."""
+    crossings = np.cumsum(np.diff(one.first)[pairs] * np.diff(two.first)[pairs])
+    cuts = np.searchsorted(crossings, np.arange(_AT_ONCE, int(crossings[-1]) if len(pairs) else 0, _AT_ONCE))
+    return [piece for piece in np.split(pairs, np.unique(cuts)) if len(piece)]
 
 
 def cross(one: Words, two: Words, pairs: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
@@ -105,20 +152,6 @@ def cross(one: Words, two: Words, pairs: Int[np.ndarray, " n"]) -> tuple[np.ndar
     within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
     nth, other = np.divmod(within, wide[owner])
     return one.first[pairs][owner] + nth, two.first[pairs][owner] + other
-
-
-def _expect(
-    code: np.ndarray, given: np.ndarray, made: np.ndarray, word: np.ndarray, often: Float[np.ndarray, " v"]
-) -> Float[np.ndarray, " k"]:
-    """p(made | given) of each kind of pair `code`. word: the occurrence that each crossing explains; often: the share
-    of each word made, which is how the word for nothing makes it."""
-    nothing = often[made][code]
-    p = np.full(len(given), 1 / len(often))
-    for _ in range(ROUNDS):
-        here = p[code]
-        counts = np.bincount(code, here / (np.bincount(word, here)[word] + nothing))
-        p = counts / np.bincount(given, counts)[given]
-    return p
 
 
 def _share(words: Words) -> Float[np.ndarray, " w"]:

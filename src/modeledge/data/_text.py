@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from modeledge.core import DataError
 from modeledge.data import _encode
-from modeledge.data._encode import Chunk, Encoder, content_hash
+from modeledge.data._by_language import sort_by_language
+from modeledge.data._encode import Chunk, Encoder
 from modeledge.data._job import Job, batches, ordered_map, texts_of
 from modeledge.data._near import NearDuplicates
+from modeledge.data.readers import Record
 from modeledge.data.store import StoreWriter
 
 CHUNK = 1 << 20
@@ -28,19 +30,27 @@ def held_out(hashes: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def train_tokenizer(
-    tokenizer: Any, job: Job, columns: Sequence[str], *, valid_fraction: float, sample: int = SAMPLE
+    tokenizer: Any,
+    job: Job,
+    texts_of: Callable[[Record], Iterable[str]],
+    *,
+    key: Callable[[Record], int],
+    valid_fraction: float,
+    sample: int = SAMPLE,
 ) -> Any:
-    """Train on the training documents, or on a share of them chosen by content if there is more than `sample`."""
+    """Train on the training rows, or on a share of them chosen by content if there is more than `sample`.
+
+    texts_of: the texts of a row; key: the hash that says on which side of the hold-out split it goes."""
     grown = sum(_PACKED if f.suffix in (".gz", ".zst", ".parquet") else 1 for f in job.files) / max(len(job.files), 1)
     rate = min(1.0, sample / (job.total * grown))
 
     def texts() -> Iterator[str]:
         size = 0
         for record in job.records():
-            text = "\n".join(record.value[column] for column in columns)
-            code = content_hash(text)
+            code = key(record)
             if held_out(np.array([code], np.uint64), valid_fraction)[0] or (code & 0xFFFFFFFF) >= rate * 2**32:
                 continue
+            text = "\n".join(texts_of(record))
             yield text
             size += len(text)
             if size > 2 * sample:
@@ -59,6 +69,7 @@ class TextPart:
     rows: int = 0
     tokens: int = 0
     sentences: int = 0
+    per_token: tuple[str, ...] = ()
     frequency: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +86,7 @@ class TextPart:
         self.writer.column("word_starts", bool).append(chunk.word_starts[take])
         for name, values in chunk.notes.items():
             self.writer.column(name, values.dtype).append(values[take])
+        self.per_token = ("tokens", "word_starts", *chunk.notes)
         if lang is not None:
             self.writer.column("lang", np.uint16).append(lang[documents])
         self.frequency += np.bincount(tokens, minlength=self.vocab)
@@ -83,7 +95,8 @@ class TextPart:
         self.sentences += len(begins)
 
     def close(self) -> None:
-        """Write what is known only at the end."""
+        """Write what is known only at the end, and lay the documents of one language side by side."""
+        sort_by_language(self.writer, self.per_token)
         self.writer.column("frequency", np.int64).append(self.frequency)
 
 
@@ -131,8 +144,9 @@ class TextWriter:
         for part in self.parts.values():
             part.close()
         train, valid = self.parts[False], self.parts.get(True)
-        meta |= {"languages": list(self.languages), "tokens": train.tokens, "sentences": train.sentences}
-        self.writer.finish(rows=train.rows, valid_rows=valid.rows if valid else 0, meta=meta)
+        meta |= {"languages": list(self.languages)}
+        own, held = ({"tokens": p.tokens, "sentences": p.sentences} if p else {} for p in (train, valid))
+        self.writer.finish(rows=train.rows, valid_rows=valid.rows if valid else 0, meta=meta | own, valid_meta=held)
 
 
 def write_text(

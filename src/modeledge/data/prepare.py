@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from modeledge.core import InputError, PartConfig, build, unknown
+from modeledge.data import _aligned as aligned
+from modeledge.data import _fields as fields_of
 from modeledge.data._aligned import TEXT_COLUMNS, RowEncoder, RowsWriter, first_size, write_rows
 from modeledge.data._chinese import segmenter_name
 from modeledge.data._encode import Encoder
@@ -24,7 +26,7 @@ from modeledge.data._job import REJECTS, Job, Progress, Summary, names_of
 from modeledge.data._names import vectors_for, write_names
 from modeledge.data._text import TextWriter, train_tokenizer, write_text
 from modeledge.data._triples import TriplesWriter, read_descriptions, write_descriptions
-from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Packed, Wanted, expand
+from modeledge.data.readers import IMAGES, TABLES, TEXTS, Documents, Packed, Record, Wanted, expand
 from modeledge.data.store import StoreWriter, require_free
 
 Kind = Literal["text", "table", "images", "pairs", "parallel", "triples", "fields"]
@@ -124,6 +126,18 @@ class Plan:
             return []
         second = self.second if self.kind in ("table", "parallel") else None
         return [self.text, *([second] if second else [])]
+
+    def texts_of(self, record: Record) -> list[str]:
+        """The texts of a record."""
+        if self.kind == "fields":
+            return [text for _, text in entities_of(record, self.fields)]
+        return [record.value[column] for column in self.texts]
+
+    def key_of(self, record: Record) -> int:
+        """The hash that says on which side of the hold-out split a record goes."""
+        if self.kind == "fields":
+            return fields_of.key_of(record, self.fields)
+        return aligned.key_of(record, self.image if self.kind == "pairs" else None, self.texts)
 
     @property
     def triple(self) -> tuple[str, str, str]:
@@ -305,7 +319,5 @@ def _ready(plan: Plan, job: Job) -> Any:
     if tokenizer is not None and not tokenizer.vocab:
         if plan.descriptions is not None:
             return tokenizer.train(text for _, text in read_descriptions(Path(plan.descriptions)))
-        if plan.kind == "fields":
-            return tokenizer.train(text for r in job.records() for _, text in entities_of(r, plan.fields))
-        tokenizer = train_tokenizer(tokenizer, job, plan.texts, valid_fraction=plan.fraction)
+        tokenizer = train_tokenizer(tokenizer, job, plan.texts_of, key=plan.key_of, valid_fraction=plan.fraction)
     return tokenizer

@@ -99,6 +99,12 @@ class Column:
         self.out.write(values.data)  # type: ignore[arg-type]
         self.rows += len(values)
 
+    def written(self) -> np.ndarray:
+        """What was appended so far, by mmap."""
+        self.out.flush()
+        shape = (self.rows, *self.shape)
+        return np.memmap(self.file, self.dtype, "r", _HEADER, shape) if self.rows else np.empty(shape, self.dtype)
+
     def close(self) -> dict[str, Any]:
         """Write the header and say what the file holds."""
         shape = (self.rows, *self.shape)
@@ -154,10 +160,13 @@ class StoreWriter:
             self.inner = StoreWriter(self.folder / "valid", inside=True)
         return self.inner
 
-    def finish(self, *, rows: int, meta: dict[str, Any], valid_rows: int = 0) -> Path:
-        """Close the columns, write store.json, rename. `meta` is what the reader should know; its keys are free."""
+    def finish(
+        self, *, rows: int, meta: dict[str, Any], valid_rows: int = 0, valid_meta: dict[str, Any] | None = None
+    ) -> Path:
+        """Close the columns, write store.json, rename. `meta` is what the reader should know; its keys are free;
+        valid_meta: what is otherwise in the held-out part."""
         if self.inner is not None:
-            self.inner.finish(rows=valid_rows, meta={**meta})
+            self.inner.finish(rows=valid_rows, meta=meta | (valid_meta or {}))
         columns = {name: column.close() for name, column in self.columns.items()}
         content = {"format": FORMAT, "rows": rows, "valid": self.inner is not None, **meta, "columns": columns}
         file = self.folder / META

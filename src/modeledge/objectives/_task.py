@@ -3,7 +3,8 @@
 A task reads `ids` b t, or b n t where a row holds several texts (the options of a choice, two texts to compare, a pair
 in both orders); the backbone then sees b*n rows and the vectors come back as b n d.
 
-Sources: BERT, arXiv:1810.04805 §3.2; GPT (2018) §3.3; features of a frozen model, ELMo, arXiv:1802.05365 §3.2-3.3."""
+Sources: BERT, arXiv:1810.04805 §3.2; GPT (2018) §3.3; BART, arXiv:1910.13461 §3.1-3.2; features of a frozen
+model, ELMo, arXiv:1802.05365 §3.2-3.3."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Task(Objective):
         """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees; train: the whole
         model, or the head alone on features of the backbone as it is; mix: how the layers' states are mixed into
         features (none: the last layer's); head: from vectors or states to scores; lang: the number of the language of
-        the rows, for models that have a vector for each."""
+        the rows, for models that have a vector for each; start: for encoder-decoders, the role of the token that stands
+        before the text in the decoder, which reads it too (BART: eos); without it the encoder alone is asked."""
 
         pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
         sees: Literal["full", "causal"] = "full"
@@ -42,6 +44,7 @@ class Task(Objective):
         mix: Annotated[PartConfig | None, Slot("heads")] = None
         head: Annotated[PartConfig | None, Slot("heads")] = None
         lang: int | None = Field(None, ge=0)
+        start: str | None = None
 
     config: Any
 
@@ -80,6 +83,9 @@ class Task(Objective):
         if self.config.lang is not None:
             batch = batch.but(lang=torch.full_like(batch.ids, self.config.lang))
         batch = one_text_a_row(batch)
+        if self.config.start is not None:
+            first = torch.full_like(batch.ids[:, :1], self.facts.special[self.config.start])
+            batch = batch.but(decoder_ids=torch.cat([first, batch.ids[:, :-1]], 1), decoder_lang=batch.get("lang"))
         if self.config.train == "all":
             return super().run(backbone, batch, **options)
         backbone.eval()  # no dropout and no moving statistics in what is only read

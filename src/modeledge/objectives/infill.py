@@ -63,7 +63,10 @@ class Infill(Objective):
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         real = batch.valid if "valid" in batch else np.ones(batch.ids.shape, bool)
         special = batch.special if "special" in batch else self.is_special[batch.ids]
-        hidden = self.hide(batch.ids, ~special & real, rng)
+        return self.blanked(batch, self.hide(batch.ids, ~special & real, rng), real, rng)
+
+    def blanked(self, batch: Batch, hidden: np.ndarray, real: np.ndarray, rng: np.random.Generator) -> Batch:
+        """The rows with their hidden runs written behind them."""
         mask, pad = self.facts.special["mask"], self.facts.pad
         made = append_blanks(batch.ids, hidden, real, rng, mask=mask, start=self.start, end=self.end, pad=pad)
         kept = {name: batch[name] for name in ("row", "epoch") if name in batch}

@@ -18,7 +18,7 @@ from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
 from modeledge.objectives._shares import Shares
 from modeledge.views.corrupt.mask import choose_words, random_order, replace, word_ids
-from modeledge.visibility.compensated import MASK, QUERY, TOKEN, compensated
+from modeledge.visibility.compensated import MASK, QUERY, TOKEN, Mode, compensated
 
 
 class MaskedPermutation(Objective):
@@ -28,10 +28,12 @@ class MaskedPermutation(Objective):
 
     class Config(Objective.Config):
         """rate: share of ordinary tokens to predict, in whole words; replace: shares of [MASK] and of random tokens
-        among the copies; head: from states to scores."""
+        among the copies; mode: what a prediction sees besides the context: earlier predictions, and masks in place of
+        the later ones (mpnet), masks alone (mlm), earlier predictions alone (plm); head: from states to scores."""
 
         rate: float = Field(0.15, gt=0, lt=1)
         replace: Shares = (0.8, 0.1)
+        mode: Mode = "mpnet"
         head: Annotated[PartConfig, Slot("heads")] = part("token")
 
     config: Config
@@ -77,7 +79,7 @@ class MaskedPermutation(Objective):
         )
 
     def visible(self, batch: Batch) -> Rule:
-        return own_document(batch, compensated(batch.rank, batch.stream))
+        return own_document(batch, compensated(batch.rank, batch.stream, mode=self.config.mode))
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
         return {self.losses[0]: cross_entropy(self.head(pick(out.states, batch)), batch.targets)}  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from modeledge.data.store import Store
 from modeledge.data.tables import Table, open_data
 from modeledge.engine.device import choose_device
 from modeledge.objectives import Objective
+from modeledge.objectives.blank_target import BlankTarget
 from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.run.generate import generate
 from modeledge.run.identity import refuse_other_ids
@@ -32,7 +33,7 @@ How = Greedy | Sample | Beam
 GREEDY = Greedy()
 ROWS = 64
 """Rows in one forward pass."""
-WRITES = ("seq2seq", "complete")
+WRITES = ("seq2seq", "complete", "mask_target", "blank_target")
 
 
 class Texts:
@@ -63,7 +64,7 @@ def task_of(model: Model, asked: str | None = None) -> tuple[str, str]:
     """The task a fine-tuned model answers, and its objective's name: the first, or that of the name `asked`.
 
     Raises InputError for one that was not taught."""
-    by_objective = {kind.objective: name for name, kind in TASKS.items()} | {"complete": "text_to_text"}
+    by_objective = {kind.objective: name for name, kind in TASKS.items()} | dict.fromkeys(WRITES, "text_to_text")
     for name, objective in model.each():
         if objective.config.kind in by_objective and asked in (None, name):
             return by_objective[objective.config.kind], name
@@ -155,7 +156,7 @@ def write(model: Model, objective: Objective, batch: Batch, *, device: torch.dev
         valid = np.sort(fields["valid"], axis=1)
         moved = np.argsort(fields["valid"], axis=1, kind="stable")
         fields = {"ids": np.take_along_axis(fields["ids"], moved, 1), "valid": valid}
-    if isinstance(objective, Seq2Seq):
+    if isinstance(objective, Seq2Seq | BlankTarget):
         fields = objective.told(Batch(fields))
     rng = torch.Generator(device=device).manual_seed(0)
     return generate(model.backbone, objective, Batch(fields).tensors(device), how, limit=limit, rng=rng)

@@ -1,7 +1,8 @@
 """How a pre-trained model is asked: which vector stands for a row, who sees whom, which tokens frame a text.
 
 Encoders read [CLS] A [SEP] B [SEP] and have a pooler, or get a hidden layer on their first token (RoBERTa, ELECTRA);
-causal models read [start] A [delimiter] B [extract] and are read at the last token: GPT (2018) §3.3."""
+causal models read [start] A [delimiter] B [extract] and are read at the last token: GPT (2018) §3.3. Encoder-decoders
+read the text on both sides and are read where the decoder has read it all: BART, arXiv:1910.13461 §3.1."""
 
 from __future__ import annotations
 
@@ -14,6 +15,9 @@ import torch
 from tokenizers import processors
 
 from modeledge.core import Facts, InputError, find
+from modeledge.objectives.infill import Infill
+from modeledge.objectives.mlm import MaskedLM
+from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.recipe.schema import Recipe, places_of
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.keep import Loaded
@@ -35,6 +39,23 @@ def has_decoder(recipe: Recipe) -> bool:
     return getattr(find("backbones", recipe.backbone.kind), "decodes", False)
 
 
+def writing(recipe: Recipe) -> tuple[str, Any] | None:
+    """How the model is taught to write an answer: the objective's kind, and which of its own it goes on with; None for
+    a model that does not write."""
+    own = recipe.objectives
+    if has_decoder(recipe):
+        return "seq2seq", next((o for o in own if issubclass(find("objectives", o.kind), Seq2Seq)), own[0])
+    if is_causal(recipe):
+        return "complete", own[0]
+    for config in own:
+        kind: Any = find("objectives", config.kind)
+        if issubclass(kind, Infill):
+            return "blank_target", config
+        if issubclass(kind, MaskedLM) and config.visible.rule == "prefix":  # type: ignore[attr-defined]
+            return "mask_target", config
+    return None
+
+
 def reads_text(loaded: Loaded) -> bool:
     """Whether the model reads text alone."""
     kinds = [getattr(find("data.sources", c.kind), "reads", "text") for c in loaded.recipe.data.values()]
@@ -46,12 +67,9 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
 
     Raises InputError for a task the architecture cannot be asked."""
     recipe = loaded.recipe
-    if recipe.backbone.kind == "encoder_decoder":  # of the recurrent ones the encoder alone is asked too (CoVe)
-        raise InputError(
-            f"--task {task}: {loaded.path} has an encoder and a decoder, which answer in text\n"
-            "  next: --task text_to_text, with the answer as text"
-        )
     sees = {"sees": "causal"} if is_causal(recipe) else {}
+    if recipe.backbone.kind == "encoder_decoder":  # of the recurrent ones the encoder alone is asked (CoVe)
+        sees = {"start": first_of_decoder(loaded)}
     if task in TOKENWISE:
         return sees
     if getattr(recipe.backbone, "pool", None) is not None:
@@ -66,8 +84,22 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
     width = loaded.model.backbone.width
     activation = next((HIDDEN[o.kind] for o in recipe.objectives if o.kind in HIDDEN), "tanh")
     cls = loaded.facts.special.get("cls")
-    pool = "last" if cls is not None and cls in frame.after else "cls"
-    return {"pool": pool, "head": {"kind": "classifier", "hidden": width, "activation": activation, "dropout": 0.1}}
+    pool = "last" if "start" in sees or (cls is not None and cls in frame.after) else "cls"
+    return {
+        **sees,
+        "pool": pool,
+        "head": {"kind": "classifier", "hidden": width, "activation": activation, "dropout": 0.1},
+    }
+
+
+def first_of_decoder(loaded: Loaded) -> str:
+    """The role of the token that the decoder's input begins with: what the model learnt, else the end of a text."""
+    for _, objective in loaded.model.each():
+        start = getattr(objective.config, "start", None)
+        kind = getattr(start, "kind", start)
+        if kind in loaded.facts.special:
+            return kind
+    return next(role for role in ("eos", "sep", "pad") if role in loaded.facts.special)
 
 
 def check_length(recipe: Recipe, wanted: int | None, usual: int, *, texts: int = 1) -> int:

@@ -92,7 +92,7 @@ def reader_of(backbone: nn.Module, objective: Objective, batch: Batch, *, limit:
         check_room(backbone, limit)
         return Answering(backbone, objective, batch)
     if isinstance(objective, MaskedLM) and objective.config.visible.rule in ("prefix", "causal"):
-        check_room(backbone, batch.ids.shape[1] + limit + 1)
+        check_room(backbone, batch.ids.shape[1] + limit)  # a mask stands where the last token will
         return Filling(backbone, objective, padded_in_front(batch))
     if isinstance(objective, Infill):
         check_room(backbone, batch.ids.shape[1])

@@ -16,7 +16,6 @@ import torch
 from modeledge.core import Facts, InputError, build, find
 from modeledge.data.store import Store
 from modeledge.data.tables import Table
-from modeledge.objectives.seq2seq import Seq2Seq
 from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.answer import judge, open_for
@@ -31,6 +30,7 @@ from modeledge.run.forms import (
     reading,
     reads_text,
     weights_of,
+    writing,
 )
 from modeledge.run.job import run_job
 from modeledge.run.keep import Loaded
@@ -98,7 +98,7 @@ class Setting:
                 raise InputError("--orders both: for classify and regress on pairs (--column second=COLUMN)")
             form = "both"
         recipe = self.loaded.recipe
-        texts = 2 if self.question.task == "text_to_text" and is_causal(recipe) else 1
+        texts = 2 if self.question.task == "text_to_text" and not has_decoder(recipe) else 1
         length = check_length(recipe, self.question.length, self.kind.length, texts=texts)
         target = "none" if self.question.task == "embed" else self.kind.target
         return {"kind": "table", "form": form, "target": target, "length": length, **self.columns}
@@ -139,16 +139,16 @@ class Setting:
         """For tasks answered in text: the objective's kind, the settings it takes over, whose weights it goes on with.
 
         Raises InputError for a model that does not write."""
-        recipe = self.loaded.recipe
-        kind = "seq2seq" if has_decoder(recipe) else "complete" if is_causal(recipe) else None
-        if kind is None:
+        found = writing(self.loaded.recipe)
+        if found is None:
             raise InputError(
                 f"--task text_to_text: {self.loaded.path} neither decodes nor reads from left to right\n"
-                "  next: a model pre-trained from a recipe like t5 or gpt2"
+                "  next: a model pre-trained from a recipe like t5, gpt2, unilm or glm"
             )
-        own: Any = next((o for o in recipe.objectives if issubclass(find("objectives", o.kind), Seq2Seq)), None)
-        own = recipe.objectives[0] if own is None else own
+        kind, own = found
         fields = find("objectives", kind).Config.model_fields.keys() - {"kind", "name", "on", "weight", "share"}
+        if kind in ("mask_target", "blank_target"):  # what is hidden is another matter than in pre-training
+            fields = {"head", "visible"} & fields
         kept = {k: v for k, v in own.model_dump().items() if k in fields}
         return kind, kept, {own.share or own.name or own.kind: kind}
 

@@ -2,7 +2,8 @@
 
 Source: Kudo, arXiv:1804.10959 §3.2: begin with all frequent substrings; again and again estimate their probabilities by
 expectation and maximisation over all segmentations, and leave out those whose removal costs least; single characters
-stay. The library's own trainer adds in the order of a randomly seeded table, so its pieces differ from run to run."""
+stay. An estimate is the expected share; the released trainer's exp(digamma(count)), which favours few pieces, is not
+here. The library's own trainer adds in the order of a randomly seeded table, so its pieces differ from run to run."""
 
 from __future__ import annotations
 
@@ -232,4 +233,10 @@ def learn(counts: Mapping[str, float], size: int) -> list[tuple[str, float]]:
         pieces = [p for p, k in zip(pieces, keep, strict=True) if k]
         ways, inner, score = ways.keep(keep), inner.keep(keep), score[keep]
     ranked = sorted(zip(pieces, score.tolist(), strict=True), key=lambda pair: (len(pair[0]) > 1, -pair[1], pair[0]))
-    return sorted(ranked[:size], key=lambda pair: (-pair[1], pair[0]))
+    return normal(sorted(ranked[:size], key=lambda pair: (-pair[1], pair[0])))
+
+
+def normal(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The same pieces with probabilities that sum to one."""
+    total = float(np.logaddexp.reduce([score for _, score in pieces]))
+    return [(piece, score - total) for piece, score in pieces]

@@ -16,7 +16,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from modeledge.tokenizers import Layout, Tokenizer
 from modeledge.tokenizers._alphabet import alphabet
-from modeledge.tokenizers._unigram import learn
+from modeledge.tokenizers._unigram import learn, normal
 
 _RUNS = re.compile(r"\u2581?\w+|\u2581?[^\w\u2581]+|\u2581")  # a piece does not mix letters and other signs
 _WORDS = 300_000
@@ -94,7 +94,7 @@ class Unigram(Tokenizer):
         known = Counter({w: n for w, n in counts.items() if letters.issuperset(w.lstrip("\u2581"))})
         known["\u2581"] += 1
         often = dict(sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))[:_WORDS])
-        pieces = [p for p in learn(often, vocab) if p[0] not in special][: vocab - len(special)]
+        pieces = normal([p for p in learn(often, vocab) if p[0] not in special][: vocab - len(special)])
         inner.model = models.Unigram([*((token, 0.0) for token in special), *pieces], special.index("<unk>"), False)
         inner.add_special_tokens([hf.AddedToken(token, special=True, normalized=False) for token in special])
         return inner

@@ -131,6 +131,31 @@ def test_languages_are_drawn_with_temperature(corpus):
     assert len({t for t in ids[:, 1] if first[t] == 2}) == 10
 
 
+@pytest.mark.parametrize("kind", ["full_sentences", "doc_sentences", "contiguous"])
+def test_the_tokens_read_have_the_languages_by_their_shares_to_a_power(corpus, kind):
+    lang = np.repeat([0, 1, 2], [1800, 180, 20])
+    made = corpus([[6, 6]] * 2000, lang=lang.tolist())
+    of = np.full(made.facts.vocab, -1)
+    of[10:] = np.repeat(lang, 12)
+    source = made.source(kind, length=64, sampling=0.3)
+    ids = source.rows(np.arange(len(source)), keyed(1)).ids
+    for row in of[ids]:
+        assert len(set(row[row >= 0])) == 1
+    got = np.bincount(of[ids][of[ids] >= 0])
+    wanted = np.array([0.9, 0.09, 0.01]) ** 0.3
+    assert np.abs(got / got.sum() - wanted / wanted.sum()).max() < 0.03  # a language ends with a row that is not full
+
+
+def test_rows_do_not_cross_into_another_language(corpus):
+    lang = np.random.default_rng(0).integers(0, 2, 60)
+    made = corpus(lang=lang.tolist())
+    of = {t: lang[n] for n, d in enumerate(made.documents) for s in d for t in s}
+    batch = all_rows(made.source("full_sentences", length=64))
+    held = [[of[t] for t in row if t in of] for row in batch.ids.tolist()]
+    assert all(len(set(row)) == 1 for row in held)
+    assert sum(map(len, held)) == len(of) and batch.size < 60  # nothing lost, and documents do share rows
+
+
 def test_sampling_without_a_language_column_says_what_is_missing(corpus):
     with pytest.raises(DataError, match="lang"):
         corpus().source("document", sampling=0.3)

@@ -73,6 +73,27 @@ def test_positive_pairs_are_neighbours_and_random_ones_come_from_another_documen
     assert {0, 1} == set(batch.is_next.tolist())
 
 
+@pytest.mark.parametrize("kind", ["segment_pair", "sentence_pair", "sentence_distance", "dialogue"])
+def test_what_is_random_is_of_another_document_of_the_same_language(corpus, kind):
+    lang = np.random.default_rng(0).permutation([0] * 60 + [1] * 20 + [2] * 2).tolist()
+    made = corpus([[4] * 8] * 82, lang=lang)
+    where = {t: n for n, d in enumerate(made.documents) for s in d for t in s}
+    source = made.source(kind, length=32)
+    batch = source.rows(np.arange(len(source)).repeat(40), keyed(0))
+    held = [sorted({where[t] for t in row if t in where}) for row in batch.ids.tolist()]
+    mixed = [documents for documents in held if len(documents) == 2]
+    assert len(mixed) > len(held) / 4 and max(map(len, held)) == 2
+    assert all(lang[one] == lang[other] for one, other in mixed)
+    small = [d for d, code in enumerate(lang) if code == 0]
+    times = np.bincount(np.concatenate(mixed), minlength=82)[small]
+    assert times.min() > 0.3 * times.mean()  # every document of the language is drawn
+
+
+def test_a_document_alone_in_its_language_has_the_others(corpus):
+    batch = all_rows(corpus([[4] * 40] * 3, lang=[0, 1, 2]).source("segment_pair", length=32))
+    assert set(batch.is_next.tolist()) == {0, 1}
+
+
 def test_swapped_pairs_come_from_one_document_and_half_are_swapped(corpus):
     made = corpus([[5] * 8] * 300)
     where = {t: n for n, d in enumerate(made.documents) for s in d for t in s}

@@ -91,6 +91,44 @@ def test_half_are_no_translations_and_these_are_of_like_length(pairs, texts):
     assert np.mean(gaps) < 0.5 * anyone
 
 
+def plain_store(folder, seconds):
+    with StoreWriter(folder) as writer:
+        for name in ("tokens", "second"):
+            writer.ragged(name, np.uint16, np.concatenate(seconds), np.array([len(r) for r in seconds]))
+        writer.finish(rows=len(seconds), valid_rows=0, meta={"kind": "parallel"})
+    return Store.open(folder)
+
+
+def test_a_wrong_translation_is_one_of_those_that_share_most_with_the_right_one(tmp_path):
+    rng = keyed("families")
+    families = [rng.choice(np.arange(10, 100), 6, replace=False) for _ in range(12)]
+    seconds = [np.append(family, 5 + i % 5)[: 5 + i % 3].tolist() for family in families for i in range(5)]
+    order = rng.permutation(60)
+    made = source(plain_store(tmp_path / "s", [seconds[i] for i in order]), "translations", length=40, negatives=1.0,
+                  near=59, hard=3)  # fmt: skip
+    batch = made.rows(np.tile(np.arange(60), 10), keyed(0))
+    counts = np.bincount(np.concatenate(seconds), minlength=100)
+    worth = np.log(counts.sum() / np.maximum(counts, 1))
+    said = [seconds[i] for i in order]
+    for row in range(600):
+        mine = said[row % 60]
+        found = batch.ids[row][(batch.lang[row] == 1) & ~batch.special[row]].tolist()
+        if not batch.is_next[row]:
+            continue
+        gains = sorted(-worth[sorted(set(mine) & set(other))].sum() for other in said if other != mine)
+        assert found != mine and -worth[sorted(set(mine) & set(found))].sum() <= gains[2] + 1e-9
+    assert batch.is_next.mean() == 1
+
+
+def test_a_second_text_that_says_the_same_is_never_called_wrong(tmp_path):
+    twice = plain_store(tmp_path / "s", [[7, 8, 9]] * 5 + [[7, 8, 10]])
+    batch = source(twice, "translations", length=20, negatives=1.0).rows(np.arange(6).repeat(20), keyed(0))
+    second = [batch.ids[i][(batch.lang[i] == 1) & ~batch.special[i]].tolist() for i in range(120)]
+    assert batch.is_next.all() and second[:100] == [[7, 8, 10]] * 100 and second[100:] == [[7, 8, 9]] * 20
+    alone = plain_store(tmp_path / "t", [[7, 8, 9]] * 4)
+    assert not source(alone, "translations", length=20, negatives=1.0).rows(np.arange(4), keyed(0)).is_next.any()
+
+
 def test_sentences_take_turns_in_their_languages(pairs, texts):
     made = source(pairs, "alternating", length=30)
     streams = [[], []]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from modeledge.data.sources._frame import Range
+from modeledge.data.store import Store
 
 
 class Chunks(NamedTuple):
@@ -49,22 +50,43 @@ def chunk(
     return Chunks(*rows[:, np.lexsort((rows[0], rows[2]))])
 
 
-def other_documents(
-    bounds: Int[np.ndarray, " s"],
-    first: Int[np.ndarray, " d"],
-    document: Int[np.ndarray, " b"],
-    target: Int[np.ndarray, " b"],
-    rng: np.random.Generator,
-) -> Range:
-    """For each row, sentences of a document that is not its own, from a random one on until `target` tokens are
-    reached."""
-    n = len(first) - 1
-    u, where = rng.random((2, len(document)))
-    other = (u * (n - 1)).astype(np.int64)
-    other += other >= document
-    begin = first[other] + (where * (first[other + 1] - first[other])).astype(np.int64)
-    end = np.clip(np.searchsorted(bounds, bounds[begin] + target), begin + 1, first[other + 1])
-    return Range(bounds[begin], bounds[end] - bounds[begin])
+class Elsewhere:
+    """Draws sentences of another document than a row's own: one of the same language where the store knows languages,
+    so that what is random cannot be told by its language. A document alone in its language has all the others.
+
+    `bounds` and `first` as in `chunk`."""
+
+    def __init__(self, store: Store, bounds: Int[np.ndarray, " s"], first: Int[np.ndarray, " d"]):
+        self.bounds, self.first, self.lang = bounds, first, None
+        if "lang" in store:
+            self.lang = np.asarray(store["lang"])
+            self.order = np.argsort(self.lang, kind="stable")
+            self.rank = np.empty_like(self.order)
+            self.rank[self.order] = np.arange(len(self.order))
+            self.sizes = np.bincount(self.lang)
+            self.begins = np.cumsum(self.sizes) - self.sizes
+
+    def __call__(
+        self, document: Int[np.ndarray, " b"], target: Int[np.ndarray, " b"], rng: np.random.Generator
+    ) -> Range:
+        """For each row, sentences from a random one of the other document on until `target` tokens are reached."""
+        u, where = rng.random((2, len(document)))
+        first, bounds = self.first, self.bounds
+        other = self._other(document, u)
+        begin = first[other] + (where * (first[other + 1] - first[other])).astype(np.int64)
+        end = np.clip(np.searchsorted(bounds, bounds[begin] + target), begin + 1, first[other + 1])
+        return Range(bounds[begin], bounds[end] - bounds[begin])
+
+    def _other(self, document: Int[np.ndarray, " b"], u: Float[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+        """The documents that the draws `u` (0..1) choose."""
+        if self.lang is None:
+            drawn = (u * (len(self.first) - 2)).astype(np.int64)
+            return drawn + (drawn >= document)
+        lang = self.lang[document]
+        alone = self.sizes[lang] == 1
+        begin, size = np.where(alone, 0, self.begins[lang]), np.where(alone, len(self.order), self.sizes[lang])
+        drawn = (u * (size - 1)).astype(np.int64)
+        return self.order[begin + drawn + (drawn >= self.rank[document] - begin)]
 
 
 def truncate(a: Range, b: Range, room: int, rng: np.random.Generator) -> list[Range]:

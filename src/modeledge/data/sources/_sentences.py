@@ -74,8 +74,9 @@ def packed(store: Store, room: int, *, crosses: bool) -> Piece:
     """Whole sentences packed into rows of at most `room` places of the stream (_stream.py): where each begins, how long
     it is, and the document it begins in.
 
-    crosses: a row goes on into the next document."""
+    crosses: a row goes on into the next document, if that is of the same language."""
     begins, offsets, size = np.asarray(store["sentences"]), np.asarray(store.offsets("tokens")), _kept.PIECE
+    run = languages(store) if crosses else None
 
     def pieces() -> Iterator[Piece]:
         left = np.zeros((3, 0), np.int64)  # begins, ends and documents of the units of a row that may go on
@@ -85,7 +86,9 @@ def packed(store: Store, room: int, *, crosses: bool) -> Piece:
             bounds = split(np.append(begins[at : at + size], end), room)
             document = np.searchsorted(offsets, bounds[:-1], side="right") - 1
             units = np.concatenate([left, [bounds[:-1] + document, bounds[1:] + document, document]], axis=1)
-            stops = None if crosses else np.searchsorted(units[2], units[2], side="right")
+            key = run if run is None else run[units[2]]
+            key = key if crosses else units[2]
+            stops = None if key is None else np.searchsorted(key, key, side="right")
             rows = pack(units[1], units[0], room, stops)
             ends = units[1, np.append(rows[1:], units.shape[1]) - 1]
             done = len(rows) if last else len(rows) - 1
@@ -93,4 +96,11 @@ def packed(store: Store, room: int, *, crosses: bool) -> Piece:
             rows, ends = rows[:done], ends[:done]
             yield {"begins": units[0, rows], "sizes": ends - units[0, rows], "document": units[2, rows]}
 
-    return kept(store, "packed", pieces, room=room, crosses=crosses)
+    return kept(store, "packed", pieces, room=room, crosses=crosses, languages=run is not None)
+
+
+def languages(store: Store) -> Int[np.ndarray, " d"] | None:
+    """For each document the number of its run of documents of one language; None where the store knows none."""
+    if "lang" not in store:
+        return None
+    return np.cumsum(np.diff(np.asarray(store["lang"], np.int64), prepend=0) != 0)

@@ -1,8 +1,8 @@
 """Sentences in which some phrases stand in another language: each replaced by what it is in the translation.
 
 Source: ALM, AAAI 2020, "Alternating Language Modeling for Cross-Lingual Pre-Training", §3. Words are aligned when the
-source is opened, from the pairs of the store alone (data/_phrases.py). Not here: sentences that alternate whole
-(alternating.py)."""
+source is first opened, from the pairs of the store alone (data/_phrases.py), and the links are kept. Not here:
+sentences that alternate whole (alternating.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from jaxtyping import Int
 from pydantic import Field
 
 from modeledge.core import Batch, Facts
-from modeledge.data._phrases import Lexicon, phrases_of, words_of
+from modeledge.data._kept import kept
+from modeledge.data._phrases import LEARNT_FROM, LEAST, ROUNDS, Lexicon, learn, phrases_of, words_of
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
 from modeledge.data.store import Store
@@ -37,9 +38,8 @@ class CodeSwitched(Source):
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
         self.frame = Frame(facts)
-        lexicon = Lexicon(*(words_of(store, side) for side in SIDES))  # of the training pairs in either split
         one, two = self.words = [words_of(self.store, side) for side in SIDES]
-        links = lexicon.links(one, two)
+        links = self._links(store)
         back = np.full(len(two.said), -1)
         back[links[links >= 0]] = np.flatnonzero(links >= 0)
         self.phrases = [
@@ -72,6 +72,15 @@ class CodeSwitched(Source):
         lang = np.where(special, np.asarray(self.config.langs)[side][:, None], lang).astype(np.int32)
         batch = Batch(ids=ids, special=special, word_starts=starts | special, lang=lang)
         return batch if valid.all() else batch.but(valid=valid)
+
+    def _links(self, store: Store) -> Int[np.ndarray, " w"]:
+        """Which word of the second texts translates each of the first, by what the training pairs teach."""
+        taught = self.words if self.store is store else [words_of(store, side) for side in SIDES]
+        settings = {"pairs": LEARNT_FROM, "rounds": ROUNDS}
+        learnt = kept(store, "lexicon", lambda: learn(*taught), **settings)
+        lexicon = Lexicon(*taught, learnt)
+        by = {name: said["sha256"] for name, said in store.meta["columns"].items()}
+        return kept(self.store, "links", lambda: lexicon.linked(*self.words), by=by, least=LEAST, **settings)["links"]
 
     def _most(self, pair: Int[np.ndarray, " b"]) -> int:
         return max(int((p.first[pair + 1] - p.first[pair]).max(initial=0)) for p in self.phrases)

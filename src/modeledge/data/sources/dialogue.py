@@ -12,7 +12,7 @@ from pydantic import Field
 from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
-from modeledge.data.sources._pairs import other_documents
+from modeledge.data.sources._pairs import Elsewhere
 from modeledge.data.sources._sentences import sentence_bounds
 from modeledge.data.sources._stream import NOTES, blank
 from modeledge.data.store import Store
@@ -38,6 +38,7 @@ class Dialogue(Source):
         self.room = self.frame.room(config.length, config.turns)
         self.bounds = sentence_bounds(self.store)
         self.first = np.searchsorted(self.bounds, self.store.offsets("tokens"))
+        self.elsewhere = Elsewhere(self.store, self.bounds, self.first)
         self.document = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
         at = np.arange(len(self.document))
         self.at = at[at + config.turns <= self.first[self.document + 1]]
@@ -51,7 +52,7 @@ class Dialogue(Source):
         begin, size = self.bounds[turn], self.bounds[turn + 1] - self.bounds[turn]
         fake = rng.random(len(index)) < cfg.fakes
         if fake.any():
-            there = other_documents(self.bounds, self.first, self.document[at], np.ones(len(at), np.int64), rng)
+            there = self.elsewhere(self.document[at], np.ones(len(at), np.int64), rng)
             put = fake[:, None] & (np.arange(cfg.turns) == rng.integers(0, cfg.turns, len(at))[:, None])
             begin, size = np.where(put, there.begin[:, None], begin), np.where(put, there.size[:, None], size)
         return self.lay(begin, fit(size, self.room)).but(fake=fake.astype(np.int64))

@@ -1,6 +1,8 @@
-"""Whole sentences packed into rows, going on into the next document after an extra separator.
+"""Whole sentences packed into rows, going on into the next document after an extra separator, unless that is of another
+language.
 
-Source: RoBERTa, arXiv:1907.11692 §4.2 (FULL-SENTENCES). Not here: rows of one document only (doc_sentences.py)."""
+Source: RoBERTa, arXiv:1907.11692 §4.2 (FULL-SENTENCES); streams of one language: XLM, arXiv:1901.07291 §3.1.
+Not here: rows of one document only (doc_sentences.py)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from modeledge.data import _kept
 from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
-from modeledge.data.sources._pairs import Chunks, chunk, other_documents, truncate
+from modeledge.data.sources._pairs import Chunks, Elsewhere, chunk, truncate
 from modeledge.data.sources._sentences import sentences
 from modeledge.data.store import Store
 
@@ -49,6 +49,7 @@ class SegmentPair(Source):
         self.frame = Frame(facts)
         self.room = self.frame.room(config.length, 2)
         self.bounds, self.first = sentences(self.store)
+        self.elsewhere = Elsewhere(self.store, self.bounds, self.first)
         drawn = {"split": split, "room": self.room} | {n: getattr(config, n) for n in DRAWN}
         self.chunks = Chunks(**kept(self.store, "segment_pair", self._chunks, **drawn))
         self.number(len(self.chunks.begin), self.chunks.document)
@@ -85,7 +86,7 @@ class SegmentPair(Source):
         a = Range(bounds[begin], bounds[middle] - bounds[begin])
         b = Range(bounds[middle], bounds[end] - bounds[middle])
         if elsewhere.any():
-            there = other_documents(bounds, self.first, document, np.maximum(target - a.size, 1), rng)
+            there = self.elsewhere(document, np.maximum(target - a.size, 1), rng)
             b = Range(np.where(elsewhere, there.begin, b.begin), np.where(elsewhere, there.size, b.size))
         swap = ~elsewhere & (flip < 0.5) if cfg.negative == "swap" else np.zeros_like(elsewhere)
         first = Range(np.where(swap, b.begin, a.begin), np.where(swap, b.size, a.size))

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
-from modeledge.data.sources._pairs import other_documents, truncate
+from modeledge.data.sources._pairs import Elsewhere, truncate
 from modeledge.data.sources._sentences import sentence_bounds
 from modeledge.data.store import Store
 
@@ -27,6 +27,7 @@ class SentenceDistance(Source):
         self.frame = Frame(facts)
         self.bounds = sentence_bounds(self.store)
         self.first = np.searchsorted(self.bounds, self.store.offsets("tokens"))
+        self.elsewhere = Elsewhere(self.store, self.bounds, self.first)
         document = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
         at, begin, end = np.arange(len(document)), self.first[document], self.first[document + 1]
         self.low = np.maximum(at - 1, begin) - begin  # sentences before the one that stands before
@@ -43,7 +44,7 @@ class SentenceDistance(Source):
         nth = (rng.random(len(index)) * self.apart[at]).astype(np.int64)
         there = np.where(nth < self.low[at], self.first[self.document[at]] + nth, at + 2 + nth - self.low[at])
         there = np.where(distance == 1, there, at + 1)
-        other = other_documents(bounds, self.first, self.document[at], np.ones(len(index), np.int64), rng)
+        other = self.elsewhere(self.document[at], np.ones(len(index), np.int64), rng)
         a, b = (Range(bounds[i], bounds[i + 1] - bounds[i]) for i in (at, there))
         far = distance == 2
         b = Range(np.where(far, other.begin, b.begin), np.where(far, other.size, b.size))

@@ -15,7 +15,7 @@ from modeledge.data import _kept
 from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame, Range
-from modeledge.data.sources._pairs import other_documents, truncate
+from modeledge.data.sources._pairs import Elsewhere, truncate
 from modeledge.data.sources._sentences import sentences
 from modeledge.data.store import Store
 
@@ -32,6 +32,7 @@ class SentencePair(Source):
         super().__init__(config, store, facts, split)
         self.frame = Frame(facts)
         self.bounds, self.first = sentences(self.store)
+        self.elsewhere = Elsewhere(self.store, self.bounds, self.first)
         pairs = kept(self.store, "sentence_pair", self._pairs)
         self.at, self.document = pairs["at"], pairs["document"]
         self.number(len(self.at), self.document)
@@ -54,7 +55,7 @@ class SentencePair(Source):
         negative = (rng.random(len(index)) < 0.5) & (cfg.negative != "none")
         other = b
         if cfg.negative == "random":
-            other = other_documents(bounds, self.first, self.document[index], np.ones(len(index), np.int64), rng)
+            other = self.elsewhere(self.document[index], np.ones(len(index), np.int64), rng)
         elif cfg.negative == "swap":
             other, a = a, Range(np.where(negative, b.begin, a.begin), np.where(negative, b.size, a.size))
         b = Range(np.where(negative, other.begin, b.begin), np.where(negative, other.size, b.size))

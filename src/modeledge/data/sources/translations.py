@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from modeledge.core import Batch, Facts, TooLittle
@@ -17,22 +17,27 @@ from modeledge.data.sources import Source
 from modeledge.data.sources._frame import Frame
 from modeledge.data.store import Store
 
+_PIECE = 1 << 22
+"""Tokens counted at a time."""
+
 
 class Translations(Source):
     """joined: [cls] A [sep] [cls] B [sep] in `ids` b t (four separators where cls and sep are one token, as in XLM's
     vocabulary); apart: the framed texts as `ids` b 2 t. `lang` says which language a token is of; with negatives,
-    `is_next` is 0 for a translation and 1 for another sentence of like length."""
+    `is_next` is 0 for a translation and 1 for another sentence that is like it."""
 
     class Config(Source.Config):
         """langs: the numbers of the two languages; layout: one row or two texts; positions: of the second half of a
-        row, from 0 again or going on; negatives: share of rows whose B belongs to another A, one of the `near` pairs
-        that come closest in length."""
+        row, from 0 again or going on; negatives: share of rows whose B belongs to another A; near, hard: of the `near`
+        pairs that come closest in length, one of the `hard` whose B shares most with the right one, rare tokens
+        counting more. A B that says the same is never a negative."""
 
         langs: tuple[int, int] = (0, 1)
         layout: Literal["joined", "apart"] = "joined"
         positions: Literal["reset", "on"] = "reset"
         negatives: float = Field(0.0, ge=0, le=1)
         near: int = Field(32, ge=1)
+        hard: int = Field(4, ge=1)
 
     reads = "parallel"
 
@@ -43,15 +48,24 @@ class Translations(Source):
         self.number(len(self.first) - 1)
         self.by_length = np.argsort(np.diff(self.second), kind="stable")
         self.place = np.argsort(self.by_length)
+        self.tokens = np.asarray(self.store["second"])
+        self.worth = self._worth() if config.negatives else np.zeros(0)
         if config.negatives and self.count < 2:
             raise TooLittle(f"{self.store.path}: a pair that is no translation needs at least two pairs, there is one")
 
+    def _worth(self) -> Float[np.ndarray, " v"]:
+        """How telling each token is: minus the log of its share."""
+        counts = np.zeros(self.facts.vocab, np.int64)
+        for at in range(0, len(self.tokens), _PIECE):
+            counts += np.bincount(self.tokens[at : at + _PIECE], minlength=len(counts))
+        return np.log(max(len(self.tokens), 1) / np.maximum(counts, 1))
+
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
-        cfg, wrong = self.config, np.zeros(len(index), bool)
-        other = index
+        cfg, wrong, other = self.config, np.zeros(len(index), bool), index.copy()
         if cfg.negatives:
             wrong = rng.random(len(index)) < cfg.negatives
-            other = np.where(wrong, self._like(index, rng), index)
+            other[wrong], found = self._like(index[wrong], rng)
+            wrong[wrong] = found
         sizes = [at[row + 1] - at[row] for at, row in ((self.first, index), (self.second, other))]
         if cfg.layout == "joined":
             room = cfg.length - 2 * (self.frame.head + 1)
@@ -68,13 +82,40 @@ class Translations(Source):
         batch = self._joined(*texts) if cfg.layout == "joined" else self._apart(*texts)
         return batch.but(is_next=wrong.astype(np.int64)) if cfg.negatives else batch
 
-    def _like(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Int[np.ndarray, " b"]:
-        """Another pair for each, among those whose second text is closest in length."""
+    def _like(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """For each pair another one whose second text is like its own, and whether there is one (else itself)."""
         near = min(self.config.near, self.count - 1)
-        step = 1 + rng.integers(0, near, len(index))
-        at = self.place[index]
-        low = np.clip(at - near // 2, 0, self.count - 1 - near)  # a stretch of near + 1 places that holds `at`
-        return self.by_length[low + (at - low + step) % (near + 1)]
+        low = np.clip(self.place[index] - near // 2, 0, self.count - 1 - near)  # near + 1 places, one of them its own
+        pool = self.by_length[low[:, None] + np.arange(near + 1)]
+        shared = self._shared(index, pool)
+        shared[self._same(index, pool)] = -1
+        best = np.argsort(-shared, axis=1, kind="stable")[:, : self.config.hard]
+        known = np.take_along_axis(shared, best, 1) >= 0  # these come first
+        turn = (rng.random(len(index)) * known.sum(1)).astype(np.int64)
+        found = known[:, 0]
+        return np.where(found, pool[np.arange(len(index)), best[np.arange(len(index)), turn]], index), found
+
+    def _shared(self, index: Int[np.ndarray, " b"], pool: Int[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
+        """What the second texts of the pool have in common with that of each row: the worth of the kinds of tokens."""
+        vocab, (b, n) = self.facts.vocab, pool.shape
+        at, row = ranges(self.second, index)
+        own = np.unique(row * vocab + self.tokens[at])
+        at, text = ranges(self.second, pool.ravel())
+        token = self.tokens[at].astype(np.int64)
+        key = text // n * vocab + token
+        hit = own[np.minimum(np.searchsorted(own, key), len(own) - 1)] == key
+        kinds = np.unique(text[hit] * vocab + token[hit])  # a token counts once
+        return np.bincount(kinds // vocab, self.worth[kinds % vocab], b * n).reshape(b, n)
+
+    def _same(self, index: Int[np.ndarray, " b"], pool: Int[np.ndarray, "b n"]) -> Bool[np.ndarray, "b n"]:
+        """Which second texts of the pool say the very same."""
+        sizes = np.diff(self.second)
+        same = sizes[pool] == sizes[index][:, None]
+        at, text = ranges(self.second, pool[same])
+        mine, _ = ranges(self.second, np.broadcast_to(index[:, None], pool.shape)[same])
+        differs = np.bincount(text, self.tokens[at] != self.tokens[mine], int(same.sum()))
+        same[same] = differs == 0
+        return same
 
     def _framed(self, tokens: np.ndarray, begin: np.ndarray, size: np.ndarray, length: int) -> Batch:
         """[cls] text [sep] and padding."""
@@ -106,3 +147,11 @@ class Translations(Source):
         if self.config.positions == "reset":
             batch["positions"] = at.astype(np.int32)
         return batch.but(valid=None) if batch.valid.all() else batch
+
+
+def ranges(offsets: Int[np.ndarray, " n"], texts: Int[np.ndarray, " k"]) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the tokens of some texts, one text after the other, and which of these texts each is of."""
+    sizes = offsets[texts + 1] - offsets[texts]
+    which = np.repeat(np.arange(len(texts)), sizes)
+    within = np.arange(len(which)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return offsets[texts][which] + within, which

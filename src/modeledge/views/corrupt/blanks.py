@@ -62,22 +62,30 @@ def long_span(maskable: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, le
 def whole_sentences(
     maskable: Bool[np.ndarray, "b t"], ends: Bool[np.ndarray, "b t"], rng: np.random.Generator, *, rate: float
 ) -> Bool[np.ndarray, "b t"]:
-    """Whole sentences in random order until at least `rate` of the maskable tokens are chosen, of two neighbours the
-    first drawn alone. `ends`: the last token of each sentence."""
+    """Whole sentences in random order, never two neighbours, until at least `rate` of the maskable tokens are chosen or
+    every sentence that is left stands beside a chosen one. `ends`: the last token of each sentence."""
     b, t = maskable.shape
     number = np.zeros((b, t), np.int64)
     number[:, 1:] = np.cumsum(ends[:, :-1] | ~maskable[:, :-1], axis=1)
     size = np.zeros((b, t), np.int64)
     np.add.at(size, (np.arange(b)[:, None], number), maskable)
     score = np.where(size > 0, rng.random((b, t)), 2.0)
-    around = np.pad(score, ((0, 0), (1, 1)), constant_values=2.0)
-    alone = (score < around[:, :-2]) & (score < around[:, 2:]) & (size > 0)  # no neighbour was drawn before it
-    order = np.argsort(np.where(alone, score, 2.0), axis=1, kind="stable")
-    paid = np.take_along_axis(size * alone, order, axis=1)
-    taken = (np.cumsum(paid, axis=1) - paid < rate * maskable.sum(axis=1)[:, None]) & (paid > 0)
     chosen = np.zeros((b, t), bool)
-    np.put_along_axis(chosen, order, taken, axis=1)
-    return np.take_along_axis(chosen, number, axis=1) & maskable
+    wanted = rate * maskable.sum(axis=1)
+    while True:  # hardly ever more than twice: those drawn before their neighbours mostly suffice
+        around = np.pad(score, ((0, 0), (1, 1)), constant_values=2.0)
+        alone = (score < around[:, :-2]) & (score < around[:, 2:])
+        order = np.argsort(np.where(alone, score, 2.0), axis=1, kind="stable")
+        paid = np.take_along_axis(size * alone, order, axis=1)
+        left = wanted - (size * chosen).sum(axis=1)
+        taken = (np.cumsum(paid, axis=1) - paid < left[:, None]) & (paid > 0)
+        if not taken.any():
+            return np.take_along_axis(chosen, number, axis=1) & maskable
+        more = np.zeros_like(chosen)
+        np.put_along_axis(more, order, taken, axis=1)
+        chosen |= more
+        beside = np.pad(chosen, ((0, 0), (1, 1)))
+        score = np.where(chosen | beside[:, :-2] | beside[:, 2:], 2.0, score)
 
 
 def runs(begin: Int[np.ndarray, "b s"], size: Int[np.ndarray, "b s"], width: int) -> Bool[np.ndarray, "b t"]:
