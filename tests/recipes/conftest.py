@@ -30,8 +30,8 @@ NOUNS = ["dog", "cat", "bird", "fish", "horse", "child", "teacher", "farmer"]
 
 def pytest_generate_tests(metafunc):
     """A test that takes `name` and does not say which is for every recipe of the catalogue."""
-    told = [n for mark in metafunc.definition.iter_markers("parametrize") for n in mark.args[0]]
-    if "name" in metafunc.fixturenames and "name" not in told and "name" not in str(told):
+    told = any("name" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "name" in metafunc.fixturenames and not told:
         each = [pytest.param(n, marks=() if n in FIRST else pytest.mark.contract) for n in shipped()]
         metafunc.parametrize("name", each)
 
@@ -165,6 +165,9 @@ def toy():
                 sets.append(f"data.{source}.length=32")
             if isinstance(config, dict) and "streams" in config:
                 sets.append(f"data.{source}.streams=8")  # as many as the batch has rows
+        for i, objective in enumerate(resolve(name, size=size).keys["objectives"]):
+            if "queue" in objective:
+                sets.append(f"objectives.{i}.queue=8")  # full after one step, from which on it counts
         tree = resolve(name, size=size, sets=[*sets, *more])
         for stage in tree.keys.get("stages") or []:
             if "loop" in stage:
@@ -176,11 +179,11 @@ def toy():
 
 @pytest.fixture
 def stage(toy, stores):
-    """stage("bert") -> (a stage of the toy, its model, its feed, what was decided); last: the last of its stages."""
+    """stage("bert") -> (the first stage of the toy, or the last, with its model, its feed and what was decided)."""
 
     def make(name: str, *sets: str, last: bool = False):
-        tree, recipe = toy(name, *sets)
-        recipe = check(stage_trees(tree)[-1]) if last else recipe
+        tree, _ = toy(name, *sets)
+        recipe = check(stage_trees(tree)[-1 if last else 0])
         job = Job(tree, stores(recipe), None)
         made = Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
         model = make_model(recipe, made.facts, seed=0)

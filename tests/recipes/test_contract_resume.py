@@ -43,7 +43,8 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(toy, stores, tmp_
         return took(self, step)
 
     monkeypatch.setattr(Trainer, "take", take)
-    for attempt, left in enumerate([*deaths, 10**6]):
+    for attempt, steps in enumerate([*deaths, 10**6]):
+        left = steps
         try:
             done = run_job(Job(tree, data, tmp_path / "cut", resume=attempt > 0))
         except Killed:
