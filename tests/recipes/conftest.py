@@ -7,18 +7,33 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from modeledge.core import find
 from modeledge.data.prepare import prepare
 from modeledge.data.store import Store
 from modeledge.data.tables import Table
-from modeledge.recipe.resolve import Tree, resolve
+from modeledge.engine.processes import ALONE
+from modeledge.recipe.resolve import Tree, resolve, shipped
 from modeledge.recipe.schema import check
+from modeledge.run.job import stage_trees
+from modeledge.run.model import make_model
+from modeledge.run.stage import Job, Stage
 from modeledge.tokenizers import load_tokenizer
 
+FIRST = ("bert", "clip", "electra", "elmo", "gpt2", "t5", "word2vec", "xlnet")
+"""One of each sort; the others' contracts are a tier of their own, so that trying a change stays quick."""
 VOCAB = 300
 NOUNS = ["dog", "cat", "bird", "fish", "horse", "child", "teacher", "farmer"]
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes `name` and does not say which is for every recipe of the catalogue."""
+    told = any("name" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "name" in metafunc.fixturenames and not told:
+        each = [pytest.param(n, marks=() if n in FIRST else pytest.mark.contract) for n in shipped()]
+        metafunc.parametrize("name", each)
 
 
 def sentence(rng: np.random.Generator) -> str:
@@ -150,10 +165,29 @@ def toy():
                 sets.append(f"data.{source}.length=32")
             if isinstance(config, dict) and "streams" in config:
                 sets.append(f"data.{source}.streams=8")  # as many as the batch has rows
+        for i, objective in enumerate(resolve(name, size=size).keys["objectives"]):
+            if "queue" in objective:
+                sets.append(f"objectives.{i}.queue=8")  # full after one step, from which on it counts
         tree = resolve(name, size=size, sets=[*sets, *more])
         for stage in tree.keys.get("stages") or []:
             if "loop" in stage:
-                stage["loop"] = {**stage["loop"], "steps": 6}
+                stage["loop"] = {**stage["loop"], "steps": tree.keys["loop"]["steps"]}
         return tree, check(tree)
+
+    return make
+
+
+@pytest.fixture
+def stage(toy, stores):
+    """stage("bert") -> (the first stage of the toy, or the last, with its model, its feed and what was decided)."""
+
+    def make(name: str, *sets: str, last: bool = False):
+        tree, _ = toy(name, *sets)
+        recipe = check(stage_trees(tree)[-1 if last else 0])
+        job = Job(tree, stores(recipe), None)
+        made = Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
+        model = make_model(recipe, made.facts, seed=0)
+        known = {"micro": recipe.loop.micro, "steps": recipe.loop.steps, "precision": "fp32"}
+        return made, model, made.feeds(model, known)[0], known
 
     return make

@@ -12,34 +12,10 @@ import torch
 from modeledge.recipe.compare import diff
 from modeledge.recipe.resolve import resolve, shipped
 from modeledge.recipe.schema import check
-from modeledge.run.checkpoint import own_tensors
 from modeledge.run.explain import explain
-from modeledge.run.job import run_job, stage_trees
-from modeledge.run.keep import load_model
-from modeledge.run.model import make_model
-from modeledge.run.stage import Job, Stage
 
-FIRST = ("bert", "clip", "electra", "elmo", "gpt2", "t5", "word2vec", "xlnet")
-"""One of each sort; the others' contracts are a tier of their own, so that trying a change stays quick."""
 ALL = list(shipped())
-EACH = [pytest.param(name, marks=() if name in FIRST else pytest.mark.contract) for name in ALL]
 PARENTS = [(str(t.chain[1]), t.name) for n in ALL if len((t := resolve(n)).chain) > 1]
-
-
-@pytest.fixture
-def stage(toy, stores):
-    def make(name, *sets, last=False):
-        from modeledge.engine.processes import ALONE
-
-        tree, recipe = toy(name, *sets)
-        recipe = check(stage_trees(tree)[-1]) if last else recipe
-        job = Job(tree, stores(recipe), None)
-        made = Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
-        model = make_model(recipe, made.facts, seed=0)
-        known = {"micro": recipe.loop.micro, "steps": recipe.loop.steps, "precision": "fp32"}
-        return made, model, made.feeds(model, known)[0], known
-
-    return make
 
 
 def losses(model, step, seed=0):
@@ -53,11 +29,43 @@ def losses(model, step, seed=0):
     return {n: t / max(step.counts[n], 1) for n, t in totals.items()}
 
 
-@pytest.mark.parametrize("name", EACH)
 def test_the_papers_size_has_the_expected_parameters(name):
     told = explain(resolve(name))
     assert told.expected, f"{name} states no expect.backbone_params"
     assert all(text.endswith("(as built)") for text in told.expected.values()), told.expected
+
+
+def closed_form(config, vocab):
+    """The parameters of a Transformer stack of the usual slots, from its widths alone; None for other parts."""
+    known = {"attention": {"softmax", "banded"}, "ffn": {"mlp", "gated"}, "embedding": {"tokens"},
+             "positions": {"none", "learned", "rotary", "sinusoidal"}, "join": {"post", "pre"}}  # fmt: skip
+    parts = {slot: getattr(config, slot, None) for slot in known}
+    if config.kind != "transformer" or any(part.kind not in known[slot] for slot, part in parts.items()):
+        return None
+    d, e = config.width, config.embedding.width or config.width
+    head = config.head_width or d // config.heads
+    a, f, per_width = config.heads * head, config.ffn.width or 4 * d, {"layer": 2, "rms": 1}
+
+    def norm(part, width):
+        return per_width[part.kind] * width if part else 0
+
+    tables = vocab + sum(config.embedding.types.values()) + getattr(config.positions, "max", 0)
+    total = tables * e + norm(config.embedding.norm, e) + ((e + 1) * d if config.embedding.width else 0)
+    attention = 4 * d * a + (3 * a + d) * config.attention.bias + 2 * norm(config.attention.norm, head)
+    ups = 2 if config.ffn.kind == "gated" else 1
+    ffn = (ups + 1) * d * f + (ups * f + d) * config.ffn.bias
+    times = {s: config.groups if config.share in ("all", s) else config.layers for s in ("attention", "ffn")}
+    total += times["attention"] * (attention + norm(config.norm, d)) + times["ffn"] * (ffn + norm(config.norm, d))
+    total += norm(config.norm, d) if config.join.kind == "pre" else 0
+    return total + (d * d + d if config.pool and config.pool.kind == "first" else 0)
+
+
+def test_a_plain_stack_has_the_parameters_of_the_closed_form(name):  # G10
+    tree = resolve(name)
+    recipe = check(tree)
+    wanted = closed_form(recipe.backbone, getattr(recipe.tokenizer, "vocab", 0) or 0)
+    if wanted is not None:
+        assert explain(tree).parameters["backbone parameters"] == wanted
 
 
 @pytest.mark.parametrize(("parent", "child"), PARENTS)
@@ -65,7 +73,6 @@ def test_a_recipe_differs_from_its_parent_by_its_papers_idea(parent, child):
     assert 1 <= len(diff(resolve(parent), resolve(child))) <= 30
 
 
-@pytest.mark.parametrize("name", EACH)
 def test_the_loss_at_init_is_that_of_knowing_nothing(stage, name):  # G4
     made, model, feed, _ = stage(name)
     model.eval()
@@ -74,28 +81,30 @@ def test_the_loss_at_init_is_that_of_knowing_nothing(stage, name):  # G4
     assert all(math.isfinite(v) for v in found.values())
     for _, objective in model.each():
         uniform = objective.baselines(made.facts).get("uniform")
+        if name == "realm":  # inner products of normalised vectors, not scaled, as released: uneven from the start
+            continue
         if uniform is not None and objective.losses[0] in found:  # not all take part where one is drawn a step
             near = 0.5 if name in ("t5", "transformer_xl") else 0.1  # tied to large embeddings, it repeats its input
             near = max(near, 0.2) if uniform < 0.7 else near  # all labels alike, a head of two leans by chance
             assert float(found[objective.losses[0]]) == pytest.approx(uniform, rel=near), (name, objective.losses[0])
 
 
-@pytest.mark.parametrize("name", EACH)
 def test_one_batch_is_learnt(stage, name):  # G5
     made, model, feed, known = stage(name, "schedule=constant", "loop.clip=1.0")
     trainer = made.trainer(model, feed, None, known | {"steps": 10**6}, None)
     for group in trainer.optimizer.param_groups:
         group["peak"] = min(max(group["peak"], 2e-3), 1e-1)
+    resting = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad and "twin" not in n}
     step = feed.step(0)
     model.train()
     first, _, _ = trainer.take(step)
     for _ in range(25):
         last, _, good = trainer.take(step)
         assert good
+    assert all(torch.equal(p, resting[n]) for n, p in model.named_parameters() if n in resting)
     assert sum(last.values()) < 0.9 * sum(first.values()), (first, last)
 
 
-@pytest.mark.parametrize("name", EACH)
 def test_the_same_step_is_the_same_batch_and_another_step_is_not(stage, name):  # G7
     one, two = (stage(name)[2] for _ in range(2))
     for a, b in zip(one.step(3).works, two.step(3).works, strict=True):
@@ -105,7 +114,6 @@ def test_the_same_step_is_the_same_batch_and_another_step_is_not(stage, name):  
     assert rows[0] != rows[1]
 
 
-@pytest.mark.parametrize("name", EACH)
 def test_any_cut_of_the_batch_gives_the_same_loss_and_the_counts_told_before(stage, name):  # G8
     made, model, feed, _ = stage(name)
     model.eval()
@@ -124,56 +132,43 @@ def test_any_cut_of_the_batch_gives_the_same_loss_and_the_counts_told_before(sta
     assert counted == pytest.approx(whole.counts)
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_the_targets_are_not_in_what_the_model_is_given_twice(stage, name):
-    """Labels at other places do not change the batch's inputs: the model never receives `labels` or `targets`."""
-    _, model, feed, _ = stage(name)
-    work = feed.step(0).works[0]
-    model.eval()
-    micro = work.micros[0]
-    touched = [k for k in ("labels", "targets", "decoder_labels", "label", "is_next", "swapped") if k in micro]
-    states = {}
-
-    def hear(module, args, out):
-        states.setdefault("out", []).append(out.states if out.states is not None else out.pooled)
-
-    handle = model.backbone.register_forward_hook(hear)
-    changed = micro.but(**{k: np.where(micro[k] >= 0, 0, micro[k]) for k in touched})
-    with torch.no_grad():
-        for batch in (micro, changed):
-            torch.manual_seed(0)
-            model(work.names, batch.tensors())
-    handle.remove()
-    half = len(states["out"]) // 2
-    for a, b in zip(states["out"][:half], states["out"][half:], strict=True):
-        if a is not None and name != "electra":  # its second pass reads what was sampled against the labels
-            assert torch.equal(a, b)
+IDLE = {
+    "ernie_thu": {
+        "backbone.entity": "the vectors of entities are frozen (arXiv:1905.07129 §4.2)",
+        "backbone.knowledge.0.down": "nobody reads the entities behind the last fusion, and the toy has one",
+        "backbone.knowledge.0.join_fused": "the same",
+    },
+    "infoxlm": {"objectives.xlco.twin": "follows by momentum"},
+    "realm": {"objectives.realm.twin": "the passage tower as it was when the index was made"},
+}
+"""Parameters without a gradient, by recipe: their beginnings, and why."""
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_gradients_are_finite_and_reach_the_backbone(stage, name):  # G11
-    reached = set()
-    for last in (False, True)[: 1 + bool(resolve(name).keys.get("stages"))]:  # one stage may train what others do not
-        _, model, feed, _ = stage(name, last=last)
+def test_gradients_reach_every_parameter_but_those_that_rest(stage, name):  # G11
+    """Over the stages and the objectives that take turns; what `loop.frozen` names has no gradient at all."""
+    reached, wanted = set(), set()
+    for last in (False, True)[: 1 + bool(resolve(name).keys.get("stages"))]:
+        made, model, feed, _ = stage(name, "loop.steps=60", last=last)
+        torch.manual_seed(0)
+        with torch.no_grad():  # nothing is zero by init
+            for parameter in model.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
         model.train()
-        sum(losses(model, feed.step(0)).values()).backward()
+        waiting = {n for task in feed.tasks for n in task.split("+")}
+        for number in range(60):
+            if number > 1 and waiting.isdisjoint(feed.active(number)):
+                continue  # two steps, for what looks at the step before, and then until all have had their turn
+            waiting -= set(feed.active(number))
+            sum(losses(model, feed.step(number), number).values()).backward()
+            for _, objective in model.each():
+                objective.after_step(number)
         grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        assert all(torch.isfinite(g if not g.is_sparse else g.coalesce().values()).all() for g in grads.values())
-        reached |= {n for n, p in model.backbone.named_parameters() if p.grad is not None}
-    sizes = {n: p.numel() for n, p in model.backbone.named_parameters()}
-    assert sum(sizes[n] for n in reached) > 0.6 * sum(sizes.values())
-
-
-@pytest.mark.parametrize("name", EACH)
-def test_training_is_repeatable_and_the_saved_model_is_the_trained_one(toy, stores, tmp_path, name):  # G9 (own format)
-    tree, recipe = toy(name)
-    ends = []
-    for run in ("a", "b"):
-        done = run_job(Job(tree, stores(recipe), tmp_path / run))
-        ends.append(done.result.losses)
-    assert ends[0] == ends[1]
-    loaded = load_model(tmp_path / "b")
-    saved = own_tensors(loaded.model)
-    assert all(torch.equal(t, saved[n]) for n, t in own_tensors(done.model).items())
-    last = check(stage_trees(tree)[-1])
-    assert loaded.recipe == last.model_copy(update={"sizes": {}})  # sizes are for the maker, not for the made
+        grads = {n: g.coalesce().values() if g.is_sparse else g for n, g in grads.items()}
+        assert all(torch.isfinite(g).all() for g in grads.values())
+        rests = {n for n, p in model.named_parameters() if not p.requires_grad}
+        named = {n for n, _ in model.named_parameters() for part in made.recipe.loop.frozen if n.startswith(f"{part}.")}
+        assert not rests & grads.keys() and named <= rests
+        reached |= {n for n, g in grads.items() if g.any()}
+        wanted |= {n for n, _ in model.named_parameters()}
+    idle = {n for n in wanted - reached if not n.startswith(tuple(IDLE.get(name, ())))}
+    assert not idle, idle

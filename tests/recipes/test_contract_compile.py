@@ -1,0 +1,37 @@
+"""`loop.compile=true` through the whole loop: the compiled model is trained, saved and judged as the plain one is."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from modeledge.run.checkpoint import own_tensors
+from modeledge.run.job import run_job
+from modeledge.run.keep import load_model
+from modeledge.run.stage import Job
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_a_compiled_run_follows_the_plain_one(toy, stores, tmp_path, monkeypatch, name):
+    """What is compiled is the graph alone (backend eager): generating code takes a minute and is torch's affair."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    losses, ends = {}, {}
+    for way in ("false", "true"):
+        tree, recipe = toy(name, f"loop.compile={way}", "loop.steps=3", "loop.micro=4")
+        done = run_job(Job(tree, stores(recipe), tmp_path / way))
+        lines = map(json.loads, (tmp_path / way / "metrics.jsonl").read_text().splitlines())
+        losses[way] = [line.get("loss") or line["valid"] for line in lines]
+        ends[way] = own_tensors(done.model)
+        assert bool(graphs) == (way == "true")
+    assert losses["true"] == [pytest.approx(step, rel=1e-5) for step in losses["false"]]
+    assert ends["true"].keys() == ends["false"].keys()
+    assert all(torch.allclose(t, ends["true"][n], atol=1e-5) for n, t in ends["false"].items())
+    assert own_tensors(load_model(tmp_path / "true").model).keys() == ends["true"].keys()
