@@ -437,16 +437,10 @@ def wrong(models, question, tuning=None, family="bert"):
     return str(error.value)
 
 
-def test_an_unknown_task_is_answered_with_the_nearest(models, table):
+def test_an_unknown_task_column_or_role_is_answered_with_the_nearest(models, table):
     assert "did you mean 'classify'" in wrong(models, Question("clasify", table))
-
-
-def test_an_unknown_column_names_the_file_and_the_nearest(models, table):
     said = wrong(models, Question("classify", table, columns={"label": "plaec"}))
     assert "x.train.jsonl" in said and "plaec" in said
-
-
-def test_a_role_that_does_not_exist_is_answered_with_the_nearest(models, table):
     assert "did you mean 'label'" in wrong(models, Question("classify", table, columns={"lable": "place"}))
 
 
@@ -477,9 +471,6 @@ def test_what_an_architecture_cannot_do_is_said(models, table):
     assert "neither decodes" in wrong(models, Question("text_to_text", table, columns={"label": "place"}))
     assert "causal language model" in wrong(models, ask("classify", table), Tuning(most=1, auxiliary=0.5))
     assert "add --train head" in wrong(models, ask("classify", table), Tuning(most=1, mix=True))
-
-
-def test_a_second_text_that_the_task_needs_is_asked_for(models, table):
     assert "--column second=COLUMN" in wrong(models, Question("span_qa", table, columns={"label": "answers"}))
 
 

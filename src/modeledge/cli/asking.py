@@ -30,9 +30,7 @@ def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
     task: Annotated[
         str,
-        typer.Option(
-            help="classify, classify_pair, regress, tag, span_qa, choice, embed, hops, text_to_text or image_label."
-        ),
+        typer.Option(help="classify(_pair), regress, tag, span_qa, choice, embed, hops, text_to_text, image_label."),
     ],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
@@ -61,9 +59,7 @@ def finetune(
         float,
         typer.Option(help="Begin with the head; every so many epochs a layer more, from the top (ULMFiT: 1).", min=0),
     ] = 0.0,
-    scratch: Annotated[
-        bool, typer.Option("--scratch", help="Fresh weights of the same shape, for comparison.")
-    ] = False,
+    scratch: Annotated[bool, typer.Option("--scratch", help="Fresh weights instead, for comparison.")] = False,
     sets: Sets = [],  # noqa: B006
     device: Device = "auto",
     as_json: Json = False,
@@ -73,12 +69,13 @@ def finetune(
     from modeledge.run.finetune import Question, Tuning
     from modeledge.run.finetune import finetune as run
 
-    if train not in ("all", "head"):
-        raise errors().InputError(errors().unknown("--train", "choice", train, ["all", "head"]))
-    if orders not in ("given", "both"):
-        raise errors().InputError(errors().unknown("--orders", "choice", orders, ["given", "both"]))
-    if long not in ("cut", "recall"):
-        raise errors().InputError(errors().unknown("--long", "choice", long, ["cut", "recall"]))
+    for option, given, known in (
+        ("--train", train, ["all", "head"]),
+        ("--orders", orders, ["given", "both"]),
+        ("--long", long, ["cut", "recall"]),
+    ):
+        if given not in known:
+            raise errors().InputError(errors().unknown(option, "choice", given, known))
     columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
     question = Question(task, data, valid, columns or None, length, orders, long)  # type: ignore[arg-type]
     tuning = Tuning(
