@@ -24,14 +24,13 @@ from modeledge.cli._app import (
     show,
 )
 
+TASKS = "classify, classify_pair, regress, tag, span_qa, choice, embed, hops, text_to_text or image_label."
+
 
 @app.command()
 def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
-    task: Annotated[
-        str,
-        typer.Option(help="classify(_pair), regress, tag, span_qa, choice, embed, hops, text_to_text, image_label."),
-    ],
+    task: Annotated[str, typer.Option(help=TASKS)],
     data: Annotated[Path, typer.Option(help="A csv, tsv, jsonl or parquet file, a datasets folder or a store.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; without it only the figures are printed.")] = None,
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
@@ -46,10 +45,8 @@ def finetune(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", min=0)] = None,
     batch: Annotated[int, typer.Option(help="Rows a step.", min=1)] = 32,
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give the interval.", min=1)] = 1,
-    labels: Annotated[int | None, typer.Option(help="Only so many training rows, drawn with the seed.", min=1)] = None,
-    auxiliary: Annotated[
-        float, typer.Option(help="Weight of the language model beside the task (GPT: 0.5).", min=0)
-    ] = 0.0,
+    labels: Annotated[int | None, typer.Option(help="Only so many rows, drawn with the seed.", min=1)] = None,
+    auxiliary: Annotated[float, typer.Option(help="Weight of a language model beside it (GPT: 0.5).", min=0)] = 0.0,
     train: Annotated[str, typer.Option(help="all: every weight; head: on frozen features.")] = "all",
     mix: Annotated[bool, typer.Option("--mix", help="With --train head: a learned mix of all layers (ELMo).")] = False,
     layer_decay: Annotated[
