@@ -36,16 +36,17 @@ class Banded(Softmax):
             return context
         mask = context.mask
         if mask is not None and mask.is_floating_point():
-            mask = mask.masked_fill(~self.near(t, s, device), float("-inf"))
+            mask = mask.masked_fill(~in_band(t, s, self.band, device), float("-inf"))
         else:
             if self.band not in context.made:
-                near = self.near(t, s, device)
+                near = in_band(t, s, self.band, device)
                 context.made[self.band] = near[None, None] if mask is None else mask & near
             mask = context.made[self.band]
         return replace(context, mask=mask, causal=False)
 
-    def near(self, t: int, s: int, device: torch.device) -> Bool[Tensor, "t s"]:
-        """Which keys stand in the band of each query."""
-        key = torch.arange(s, device=device)
-        behind = key[s - t :, None] - key  # how far a key stands before its query
-        return (behind < self.band) & (behind >= 0)
+
+def in_band(t: int, s: int, band: int, device: torch.device) -> Bool[Tensor, "t s"]:
+    """Which of s keys each of the last t of them sees as a query: itself and those before it, `band` in all."""
+    key = torch.arange(s, device=device)
+    behind = key[s - t :, None] - key  # how far a key stands before its query
+    return (behind < band) & (behind >= 0)
