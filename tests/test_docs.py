@@ -84,9 +84,9 @@ def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
     assert named == {p.name for p in (ROOT / "docs").glob("*.md")}
 
 
-def tool(name: str):
-    """A script of tools/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+def tool(name: str, folder: str = "tools"):
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -127,7 +127,7 @@ def test_the_page_of_claims_says_what_the_results_say():
 
 
 def test_the_page_of_usefulness_says_what_the_results_say():
-    page = experiment("usefulness")
+    page = tool("usefulness", "experiments")
     assert page.PAGE.read_text(encoding="utf-8") == page.page(), "run `python experiments/usefulness.py --page`"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -167,6 +168,23 @@ def test_documents_of_one_language_are_laid_side_by_side_with_all_their_columns(
         assert one.columns.keys() == other.columns.keys() >= {"capitals", "sentences", "word_starts"}
         for name, column in one.columns.items():
             assert np.array_equal(column, other[name]), name
+
+
+def test_training_text_is_cut_by_chance_where_the_tokenizer_samples_and_held_out_text_is_not(document, write, tmp_path):
+    path = write("a.jsonl", [document(n) for n in range(80)])
+    config = find("tokenizers", "unigram").Config(kind="unigram", vocab=200, sample=0.1)
+    for name, processes in (("s", 1), ("t", 2)):
+        prepare(path, out=tmp_path / name, tokenizer=config, valid_fraction=0.3, processes=processes)
+    assert contents(tmp_path / "s") == contents(tmp_path / "t")
+    store, made = Store.open(tmp_path / "s"), load_tokenizer(tmp_path / "s")
+    said = {made.decode(ids): len(ids) for ids in made.encode_batch([document(n) for n in range(80)])}
+    begun = {made.decode(i): made.word_starts(i).sum() for i in made.encode_batch([document(n) for n in range(80)])}
+    for part, share in ((store, (1.03, 9)), (store.valid, (1, 1))):
+        offsets = part.offsets("tokens")
+        texts = [made.decode(part["tokens"][a:b]) for a, b in itertools.pairwise(offsets)]
+        assert share[0] <= len(part["tokens"]) / sum(said[t] for t in texts) <= share[1]
+        assert part["word_starts"].sum() == sum(begun[t] for t in texts)
+        assert part.meta["tokens"] == offsets[-1] and set(part["sentences"]) >= set(offsets[:-1])
 
 
 def test_the_held_out_part_tells_its_own_totals(document, write, tokenizer, tmp_path):

@@ -225,7 +225,7 @@ def test_an_encoder_decoder_reads_the_text_on_both_sides_and_answers_from_the_de
     stack = dict(kind="encoder_decoder", width=32, layers=2, heads=4, ffn=dict(kind="mlp", width=64))
     backbone = make("backbones", stack | dict(positions=dict(kind="learned", max=40)), facts).eval()
     pool = {} if kind == "tag" else {"pool": "last"}
-    objective = make("objectives", {"kind": kind, "start": "eos", **pool}, facts, backbone).eval()
+    objective = make("objectives", {"kind": kind, "sees": {"start": "eos"}, **pool}, facts, backbone).eval()
     batch = rows().but(segments=None).tensors()
     out = objective.run(backbone, batch)
     scores = objective.head(out.states) if kind == "tag" else objective.scores(out, batch)

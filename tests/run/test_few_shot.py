@@ -74,7 +74,7 @@ def test_without_examples_the_classes_are_the_options_by_their_names(evaluate, f
     ("file", "words", "told"),
     [
         ("x.valid.jsonl", ["--shots", 2], "--shots 0"),
-        ("x.train.jsonl", ["--shots", -1], "zero or more"),
+        ("x.train.jsonl", ["--shots", -1], "greater than or equal to 0"),
         ("x.train.jsonl", ["--shots", 1, "--by", "lenght"], "did you mean 'length'"),
         ("x.train.jsonl", ["--shots", 1, "--name", "2=river"], "no class named '2'"),
         ("x.train.jsonl", ["--shots", 1, "--task", "loss"], "leave out one of the two"),

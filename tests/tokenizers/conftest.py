@@ -37,6 +37,8 @@ SETTINGS = [
     ("unigram", {"family": "xlnet"}),
     ("unigram", {"family": "t5", "sentinels": 10}),
     ("unigram", {"family": "mbart", "languages": 3}),
+    ("unigram", {"sample": 0.2}),
+    ("unigram", {"sample": 50.0}),
     ("word", {}),
     ("chars", {}),
 ]

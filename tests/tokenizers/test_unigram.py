@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
-from modeledge.core import find
+from modeledge.core import find, keyed
+from modeledge.tokenizers._draw import draw
 from modeledge.tokenizers._unigram import lattice, learn, seeds, words_of
 
 COUNTS = {"abab": 5.0, "abc": 3.0, "cabab": 2.0, "bca": 1.0, "a": 4.0}
@@ -81,6 +84,44 @@ def test_the_probabilities_of_a_trained_vocabulary_sum_to_one(make):
         pieces = json.loads(made.inner.to_str())["model"]["vocab"]
         scores = [score for piece, score in pieces if made.inner.token_to_id(piece) not in made._special_ids]
         assert len(scores) > 100 and math.fsum(map(math.exp, scores)) == pytest.approx(1, abs=1e-9)
+
+
+def test_ways_are_drawn_as_often_as_their_probability_to_the_power_alpha_says(problem):
+    """Chi-square over all ways to cut a word, at one in a thousand."""
+    words, pieces, score = problem
+    known = dict(zip(pieces, score.tolist(), strict=True))
+    for word, alpha in (("abab", 1.0), ("cabab", 0.3)):
+        ways = {tuple(cut): math.exp(alpha * sum(known[p] for p in cut)) for cut in segmentations(word, known)}
+        found, sizes = draw([word] * 6000, pieces, score, keyed(word), alpha=alpha)
+        cut = np.split(found, np.cumsum(sizes)[:-1])
+        counts = Counter(tuple(pieces[i] for i in part) for part in cut)
+        assert counts.keys() <= ways.keys() and len(ways) >= 4
+        wanted = {way: 6000 * p / sum(ways.values()) for way, p in ways.items()}
+        rare = [way for way, n in wanted.items() if n < 5]
+        cells = [(counts[way], n) for way, n in wanted.items() if n >= 5]
+        cells += [(sum(counts[way] for way in rare), sum(wanted[way] for way in rare) or 1e-9)] if rare else []
+        assert sum((seen - n) ** 2 / n for seen, n in cells) < chi2.ppf(0.999, len(cells) - 1) and len(cells) >= 4
+
+
+def test_what_cannot_be_cut_has_no_pieces_and_the_rest_is_not_disturbed(problem):
+    _, pieces, score = problem
+    found, sizes = draw(["ab", "xyz", "", "a" * 60, "ba"], pieces, score, keyed(0), alpha=1.0)
+    assert sizes[1:4].tolist() == [0, 0, 0]
+    said = ["".join(pieces[i] for i in part) for part in np.split(found, np.cumsum(sizes)[:-1])]
+    assert said == ["ab", "", "", "", "ba"]
+
+
+def test_a_tokenizer_that_samples_cuts_training_text_by_chance_and_says_the_same(make, texts):
+    made = make("unigram", sample=0.2)
+    best, lengths = made.encode_flat(texts)
+    drawn, sizes = made.encode_training(texts, keyed(0))
+    cut, plain = (np.split(ids, np.cumsum(n)[:-1]) for ids, n in ((drawn, sizes), (best, lengths)))
+    assert all(made.decode(a) == made.decode(b) for a, b in zip(cut, plain, strict=True))
+    assert sizes.sum() > 1.02 * lengths.sum()  # the most probable way has few pieces
+    sure, n = make("unigram", sample=50.0).encode_training(texts, keyed(0))
+    assert np.array_equal(sure, best) and np.array_equal(n, lengths)
+    strange = "never \u2603 people"
+    assert made.special["unk"] in made.encode_training([strange], keyed(1))[0]
 
 
 def test_the_alphabet_alone_may_fill_the_vocabulary():

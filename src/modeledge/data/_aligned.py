@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modeledge.core import DataError, unknown
-from modeledge.data._encode import Encoder, content_hash
+from modeledge.data._encode import Encoder, content_hash, held_out
 from modeledge.data._job import Job, batches, ordered_map
 from modeledge.data._pixels import Unusable, image_bytes, picture_size, to_pixels
-from modeledge.data._text import held_out
 from modeledge.data.readers import Bad, Record
 from modeledge.data.store import StoreWriter
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modeledge.core import InputError, keyed
 from modeledge.data._chinese import chinese_starts, has_chinese
 from modeledge.data._gazetteer import Gazetteer, units
 from modeledge.data._near import Signatures, signatures
@@ -32,8 +33,8 @@ class Chunk(NamedTuple):
 
 
 class Encoder:
-    """What every process holds: the tokenizer, whether Chinese words are told by a segmenter, and the entities,
-    phrases and capitals to mark."""
+    """What every process holds: the tokenizer, whether Chinese words are told by a segmenter, the entities, phrases and
+    capitals to mark, and the fraction of the documents that is held out, which no chance cuts into tokens."""
 
     def __init__(
         self,
@@ -44,7 +45,17 @@ class Encoder:
         entities: Gazetteer | None = None,
         phrases: Gazetteer | None = None,
         capitals: bool = False,
+        fraction: float = 1.0,
     ):
+        self.fraction, self.draws = (
+            fraction,
+            getattr(getattr(tokenizer, "config", None), "sample", None) is not None and fraction < 1,
+        )
+        if self.draws and (entities, phrases, capitals) != (None, None, False):
+            raise InputError(
+                "tokenizer.sample: names, phrases and capitals are marked in texts cut in the most probable way\n"
+                "  next: leave out tokenizer.sample, or --entities, --phrases and --capitals"
+            )
         self.tokenizer, self.segment, self.sentences = tokenizer, segment, sentences
         self.entities, self.phrases, self.capitals = entities, phrases, capitals
         self.dtype = np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32
@@ -57,18 +68,42 @@ class Encoder:
             pieces += found
             owners += [number] * len(found)
         tokens, sizes, starts = self._encode(pieces)
-        owner = np.array(owners, np.int64)[sizes > 0]
-        sizes = sizes[sizes > 0]
-        begins = np.cumsum(sizes) - sizes
-        starts[begins] = True
+        some = sizes > 0
+        owner, sizes = np.array(owners, np.int64)[some], sizes[some]
+        starts[np.cumsum(sizes) - sizes] = True
         lengths = np.bincount(owner, sizes, len(texts)).astype(np.int64)
         kept = lengths > 0
-        hashes = np.array([content_hash(t) for t, keep in zip(texts, kept, strict=True) if keep], np.uint64)
+        hashes = np.array([content_hash(t) for t in texts], np.uint64)
         near = signatures(tokens, lengths[kept])
+        if self.draws:
+            by_chance = ~held_out(hashes, self.fraction)[owner]
+            pieces = [p for p, keep in zip(pieces, some, strict=True) if keep]
+            tokens, sizes, starts = self._drawn(pieces, by_chance, (tokens, sizes, starts), hashes)
+            lengths = np.bincount(owner, sizes, len(texts)).astype(np.int64)
+        begins = np.cumsum(sizes) - sizes
         notes = self._mark(tokens, starts, begins)
         if self.capitals:
             notes["capitals"] = self._capitals(pieces, starts)
-        return Chunk(kept, tokens.astype(self.dtype), lengths[kept], begins, starts, hashes, near, notes)
+        tokens = tokens.astype(self.dtype)
+        return Chunk(kept, tokens, lengths[kept], begins, starts, hashes[kept], near, notes)
+
+    def _drawn(
+        self, pieces: list[str], by_chance: np.ndarray, best: tuple[np.ndarray, ...], hashes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens, sizes and word starts where these pieces are cut by chance; what a segmenter cuts stays."""
+        tokens, sizes, starts = best
+        by_chance = by_chance & ~np.array([self.segment and has_chinese(p) for p in pieces], bool)
+        rng = keyed("segmentation", int(np.bitwise_xor.reduce(hashes)))  # the same for any number of processes
+        drawn, n = self.tokenizer.encode_training([p for p, c in zip(pieces, by_chance, strict=True) if c], rng)
+        first = np.array(self.tokenizer.word_starts(drawn))
+        first[(np.cumsum(n) - n)[n > 0]] = True
+        parts = [np.split(column, np.cumsum(sizes)[:-1]) for column in (tokens, starts)]
+        made = [np.split(column, np.cumsum(n)[:-1]) for column in (drawn, first)]
+        for nth, place in enumerate(np.flatnonzero(by_chance).tolist()):
+            for part, found in zip(parts, made, strict=True):
+                part[place] = found[nth]
+        sizes = np.array([len(part) for part in parts[0]], np.int64)
+        return np.concatenate(parts[0]), sizes, np.concatenate(parts[1])
 
     def _capitals(self, pieces: list[str], starts: np.ndarray) -> np.ndarray:
         """Which tokens are of a word that begins with a capital letter."""
@@ -126,6 +161,11 @@ def _slices(pieces: list[str]) -> Iterator[list[str]]:
             held, size = [], 0
     if held:
         yield held
+
+
+def held_out(hashes: np.ndarray, fraction: float) -> np.ndarray:
+    """Which documents are held out, by what they say: equal ones always go to the same side."""
+    return hashes.astype(np.uint64) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
 
 
 def content_hash(text: str) -> int:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from modeledge.core import DataError
-from modeledge.data._encode import Encoder, content_hash
+from modeledge.data._encode import Encoder, content_hash, held_out
 from modeledge.data._job import Job, batches
-from modeledge.data._text import held_out
 from modeledge.data.readers import Record
 from modeledge.data.store import StoreWriter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from modeledge.core import DataError
 from modeledge.data import _encode
 from modeledge.data._by_language import sort_by_language
-from modeledge.data._encode import Chunk, Encoder
+from modeledge.data._encode import Chunk, Encoder, held_out
 from modeledge.data._job import Job, batches, ordered_map, texts_of
 from modeledge.data._near import NearDuplicates
 from modeledge.data.readers import Record
@@ -22,11 +23,6 @@ CHUNK = 1 << 20
 SAMPLE = 32 << 20
 """Characters a tokenizer is trained on, at most."""
 _PACKED = 4  # packed text grows about so much
-
-
-def held_out(hashes: np.ndarray, fraction: float) -> np.ndarray:
-    """Which documents are held out, by what they say: equal ones always go to the same side."""
-    return hashes.astype(np.uint64) < np.uint64(min(int(fraction * 2**64), 2**64 - 1))
 
 
 def train_tokenizer(
@@ -161,7 +157,9 @@ def write_text(
                 names.append([_language(r, lang) for r in records])
             yield texts_of(records, column)
 
-    with ordered_map(_encode.work, processes, _encode.start, made.encoder) as mapped:
+    encoder = copy.copy(made.encoder)
+    encoder.draws &= not held
+    with ordered_map(_encode.work, processes, _encode.start, encoder) as mapped:
         for chunk in mapped(chunks()):
             made.append(chunk, names.pop(0) if lang is not None else None, held=held)
             job.report(sum(p.tokens for p in made.parts.values()))

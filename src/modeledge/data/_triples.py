@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from modeledge.core import DataError
-from modeledge.data._encode import Encoder, content_hash
+from modeledge.data._encode import Encoder, content_hash, held_out
 from modeledge.data._job import Job, batches
 from modeledge.data._names import RELATIONS, Numbers, write_names
-from modeledge.data._text import held_out
 from modeledge.data.readers import Bad, Record, Wanted, read
 from modeledge.data.store import StoreWriter
 

@@ -233,7 +233,7 @@ def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summ
     marked, told = _gazetteers(plan, tokenizer, writer)
     if plan.capitals and not folds_case(tokenizer):
         raise InputError("--capitals: this tokenizer tells capitals apart by itself\n  next: one with lowercase: true")
-    encoder = Encoder(tokenizer, segment=plan.segments, capitals=plan.capitals, **marked)
+    encoder = Encoder(tokenizer, segment=plan.segments, capitals=plan.capitals, fraction=plan.fraction, **marked)
     made = TextWriter(writer, encoder, fraction=plan.fraction, near=plan.near)
     for nth, job in enumerate(jobs):
         processes = job.processes(plan.processes)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from modeledge import core
 from modeledge.core import PER_TOKEN, Batch, Facts, InputError, Output, PartConfig, RecipeError, Slot, Sum, build
 from modeledge.layers import Sizes
 from modeledge.objectives import Objective, Rule, own_document
@@ -28,23 +29,28 @@ class Vector(NamedTuple):
     width: int
 
 
+class BothSides(core.Config):
+    """The encoder reads the text, and the decoder too. start: the role of the token before it there (BART: eos)."""
+
+    start: str
+
+
 class Task(Objective):
     """A question about rows that ends in an answer: adds `predict` to an objective."""
 
     class Config(Objective.Config):
-        """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees; train: the whole
-        model, or the head alone on features of the backbone as it is; mix: how the layers' states are mixed into
-        features (none: the last layer's); head: from vectors or states to scores; lang: the number of the language of
-        the rows, for models that have a vector for each; start: for encoder-decoders, the role of the token that stands
-        before the text in the decoder, which reads it too (BART: eos); without it the encoder alone is asked."""
+        """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees, or on which sides of
+        an encoder-decoder the text is read (else it is the encoder alone that is asked); train: the whole model, or the
+        head alone on features of the backbone as it is; mix: how the layers' states are mixed into features (none: the
+        last layer's); head: from vectors or states to scores; lang: the number of the language of the rows, for models
+        that have a vector for each."""
 
         pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
-        sees: Literal["full", "causal"] = "full"
+        sees: Literal["full", "causal"] | BothSides = "full"
         train: Literal["all", "head"] = "all"
         mix: Annotated[PartConfig | None, Slot("heads")] = None
         head: Annotated[PartConfig | None, Slot("heads")] = None
         lang: int | None = Field(None, ge=0)
-        start: str | None = None
 
     config: Any
 
@@ -83,8 +89,8 @@ class Task(Objective):
         if self.config.lang is not None:
             batch = batch.but(lang=torch.full_like(batch.ids, self.config.lang))
         batch = one_text_a_row(batch)
-        if self.config.start is not None:
-            first = torch.full_like(batch.ids[:, :1], self.facts.special[self.config.start])
+        if isinstance(self.config.sees, BothSides):
+            first = torch.full_like(batch.ids[:, :1], self.facts.special[self.config.sees.start])
             batch = batch.but(decoder_ids=torch.cat([first, batch.ids[:, :-1]], 1), decoder_lang=batch.get("lang"))
         if self.config.train == "all":
             return super().run(backbone, batch, **options)

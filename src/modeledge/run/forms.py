@@ -69,7 +69,7 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
     recipe = loaded.recipe
     sees = {"sees": "causal"} if is_causal(recipe) else {}
     if recipe.backbone.kind == "encoder_decoder":  # of the recurrent ones the encoder alone is asked (CoVe)
-        sees = {"start": first_of_decoder(loaded)}
+        sees = {"sees": {"start": first_of_decoder(loaded)}}
     if task in TOKENWISE:
         return sees
     if getattr(recipe.backbone, "pool", None) is not None:
@@ -80,11 +80,11 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
         return {"pool": "mean"}  # without attention the first token knows nothing of the rest
     frame = loaded.facts.tokenizer.frame()
     if not (frame.before or frame.after):
-        return {"pool": "mean"}
+        return {**sees, "pool": "last" if sees else "mean"}
     width = loaded.model.backbone.width
     activation = next((HIDDEN[o.kind] for o in recipe.objectives if o.kind in HIDDEN), "tanh")
     cls = loaded.facts.special.get("cls")
-    pool = "last" if "start" in sees or (cls is not None and cls in frame.after) else "cls"
+    pool = "last" if sees or (cls is not None and cls in frame.after) else "cls"
     return {
         **sees,
         "pool": pool,
@@ -95,7 +95,7 @@ def reading(loaded: Loaded, task: str) -> dict[str, Any]:
 def first_of_decoder(loaded: Loaded) -> str:
     """The role of the token that the decoder's input begins with: what the model learnt, else the end of a text."""
     for _, objective in loaded.model.each():
-        start = getattr(objective.config, "start", None)
+        start = getattr(objective.config, "start", getattr(getattr(objective.config, "sees", None), "start", None))
         kind = getattr(start, "kind", start)
         if kind in loaded.facts.special:
             return kind

@@ -142,7 +142,7 @@ class Tokenizer(Part):
                 f"tokenizer.vocab: {most} ids are no more than the {special} special tokens, of which "
                 f"{self.config.sentinels} are sentinels\n  next: a larger vocab, or fewer sentinels"
             )
-        held = [_clean(t) for t in texts]
+        held = [clean(t) for t in texts]
         if not any(t.strip() for t in held):
             raise DataError("tokenizer: nothing to learn from: every text is empty")
         back = [*layout.back, *(f"<extra_id_{i}>" for i in reversed(range(self.config.sentinels)))]
@@ -256,12 +256,16 @@ class Tokenizer(Part):
         """All ids of all texts in a row, and how many each text has (int32, int64); the fast way, for stores.
 
         No special tokens are added, and none are read from the text, here and in the other ways to encode."""
-        texts = [_clean(t) for t in texts]
+        texts = [clean(t) for t in texts]
         if self.cache is not None:
             return self.cache.encode_flat(texts)
         encoded = [e.ids for e in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return np.fromiter(chain.from_iterable(encoded), np.int32, int(lengths.sum())), lengths
+
+    def encode_training(self, texts: Sequence[str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode_flat`, for text to be trained on: where a kind draws how words are cut, by chance."""
+        return self.encode_flat(texts)
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text: int32 [n] each."""
@@ -271,7 +275,7 @@ class Tokenizer(Part):
     def encode_spans(self, texts: Sequence[str]) -> list[Encoded]:
         """The ids of each text with character ranges (without the leading space a piece may carry) and word starts."""
         found = []
-        for text, encoding in zip(texts, self.inner.encode_batch([_clean(t) for t in texts], add_special_tokens=False),
+        for text, encoding in zip(texts, self.inner.encode_batch([clean(t) for t in texts], add_special_tokens=False),
                                   strict=True):  # fmt: skip
             ids = np.asarray(encoding.ids, np.int32)
             spans = np.asarray(encoding.offsets, np.int64).reshape(-1, 2)
@@ -357,7 +361,7 @@ def role_id(tokenizer: Tokenizer, role: str) -> int:
     return tokenizer.special[role]
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Lone surrogates cannot be encoded: they become U+FFFD."""
     try:
         text.encode()

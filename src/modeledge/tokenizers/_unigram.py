@@ -15,7 +15,8 @@ import numpy as np
 
 LONGEST = 16
 """Characters of a piece, at most."""
-_WORD = 48  # longer words are cut for training
+LONGEST_WORD = 48
+"""Characters of a word, at most: longer ones are cut for training."""
 _SEEDS, _SHRINK, _ROUNDS, _LEAST, _FLOOR = 20, 0.75, 2, 0.5, 0.01
 _BASE = np.uint64(0x100000001B3)
 
@@ -191,7 +192,7 @@ def lattice(words: Words, pieces: Sequence[str], *, whole: bool = True) -> Latti
     order = np.argsort((place[begin] + size) * nodes + node + size, kind="stable")
     begin, node, size, piece = begin[order], node[order], size[order], np.concatenate(found)[order]
     at = place[begin]
-    back = np.argsort((LONGEST + _WORD - at) * nodes + node, kind="stable")
+    back = np.argsort((LONGEST + LONGEST_WORD - at) * nodes + node, kind="stable")
     first = starts + np.arange(len(starts))
     return Lattice(node, node + size, piece, at, at + size, words.word[begin], back, nodes, first, first + sizes)
 
@@ -202,8 +203,8 @@ def learn(counts: Mapping[str, float], size: int) -> list[tuple[str, float]]:
     Characters come first: if they alone are more than `size`, the most frequent stay."""
     cut: dict[str, float] = {}
     for word, n in counts.items():
-        for i in range(0, len(word), _WORD):
-            cut[word[i : i + _WORD]] = cut.get(word[i : i + _WORD], 0.0) + n
+        for i in range(0, len(word), LONGEST_WORD):
+            cut[word[i : i + LONGEST_WORD]] = cut.get(word[i : i + LONGEST_WORD], 0.0) + n
     words = words_of(cut)
     made = seeds(words, _SEEDS * size)
     pieces = list(made)

@@ -13,7 +13,7 @@ import numpy as np
 import tokenizers as hf
 from tokenizers import pre_tokenizers
 
-from modeledge.tokenizers import Encoded, _clean
+from modeledge.tokenizers import Encoded, clean
 from modeledge.tokenizers.word import Word
 
 MARK = "#"
@@ -45,13 +45,13 @@ class Trigrams(Word):
         return pre_tokenizers.BertPreTokenizer().pre_tokenize_str(text)
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        return super().encode_flat([self.spell(_clean(t)) for t in texts])
+        return super().encode_flat([self.spell(clean(t)) for t in texts])
 
     def encode_spans(self, texts: Sequence[str]) -> list[Encoded]:
         """As for every tokenizer; the characters of a trigram are those of its word."""
         found = []
         for text in texts:
-            words = self.words_of(_clean(text))
+            words = self.words_of(clean(text))
             encoded = self.encode_words([[word for word, _ in words]])[0]
             places = np.array([place for _, place in words], np.int64).reshape(-1, 2)
             found.append(Encoded(encoded.ids, places[encoded.words], self.word_starts(encoded.ids)))

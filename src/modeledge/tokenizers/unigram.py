@@ -6,16 +6,22 @@ first and last of mBART's (250,027, tokens of 25 languages; here they are number
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 from typing import Literal
 
+import numpy as np
 import tokenizers as hf
 from pydantic import Field, model_validator
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
-from modeledge.tokenizers import Layout, Tokenizer
+from modeledge.tokenizers import Layout, Tokenizer, clean
 from modeledge.tokenizers._alphabet import alphabet
+from modeledge.tokenizers._draw import draw
 from modeledge.tokenizers._unigram import learn, normal
 
 _RUNS = re.compile(r"\u2581?\w+|\u2581?[^\w\u2581]+|\u2581")  # a piece does not mix letters and other signs
@@ -28,11 +34,13 @@ class Unigram(Tokenizer):
 
     class Config(Tokenizer.Config):
         """family: whose special tokens, and in which order. T5 also wants `sentinels: 100`; languages: how many have a
-        token of their own (mBART: 25)."""
+        token of their own (mBART: 25); sample: cut the words of training text into pieces by chance, each way x with a
+        probability in proportion to P(x)^sample (none: the most probable way)."""
 
         vocab: int = 32_000
         family: Literal["albert", "xlnet", "t5", "pegasus", "xlm_r", "mbart"] = "albert"
         languages: int = Field(0, ge=0, le=1000)
+        sample: float | None = Field(None, gt=0)
 
         @model_validator(mode="after")
         def _has_tokens(self) -> Unigram.Config:
@@ -83,6 +91,32 @@ class Unigram(Tokenizer):
         (In Unigram special tokens are pieces like others.)"""
         names = "|".join(re.escape(token[1:]) for token in self.layout().front)
         return Regex(rf"[<\[](?=(?:{names}|extra_id_\d+>))")
+
+    def encode_training(self, texts: Sequence[str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if self.config.sample is None:
+            return super().encode_training(texts, rng)
+        inner, rows = self.inner, []
+        for text in texts:
+            normal = inner.normalizer.normalize_str(clean(text))
+            rows.append([word for word, _ in inner.pre_tokenizer.pre_tokenize_str(normal)])
+        words = list(chain.from_iterable(rows))
+        pieces, score, number = self._known
+        drawn, sizes = draw(words, pieces, score, rng, alpha=self.config.sample)
+        parts = np.split(number[drawn], np.cumsum(sizes)[:-1]) if words else []
+        for place in np.flatnonzero(sizes == 0).tolist():  # unknown characters, or too long
+            parts[place] = np.array([token.id for token in inner.model.tokenize(words[place])], np.int64)
+        of_row = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        lengths = np.bincount(of_row, [len(p) for p in parts], len(rows)).astype(np.int64)
+        return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int32), lengths
+
+    @cached_property
+    def _known(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The ordinary pieces, their log-probabilities and their ids."""
+        special = set(self._special_ids)
+        vocab = json.loads(self.inner.to_str())["model"]["vocab"]
+        known = [(piece, score, i) for i, (piece, score) in enumerate(vocab) if i not in special and piece]
+        pieces, scores, ids = zip(*known, strict=True)
+        return list(pieces), np.array(scores), np.array(ids, np.int64)
 
     def learn(self, texts: list[str], vocab: int, special: list[str]) -> hf.Tokenizer:
         inner = self.blank()

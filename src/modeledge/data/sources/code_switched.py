@@ -75,10 +75,10 @@ class CodeSwitched(Source):
 
     def _links(self, store: Store) -> Int[np.ndarray, " w"]:
         """Which word of the second texts translates each of the first, by what the training pairs teach."""
-        taught = self.words if self.store is store else [words_of(store, side) for side in SIDES]
+        one, two = self.words if self.store is store else [words_of(store, side) for side in SIDES]
         settings = {"pairs": LEARNT_FROM, "rounds": ROUNDS}
-        learnt = kept(store, "lexicon", lambda: learn(*taught), **settings)
-        lexicon = Lexicon(*taught, learnt)
+        learnt = kept(store, "lexicon", lambda: learn(one, two), **settings)
+        lexicon = Lexicon(one, two, learnt)
         by = {name: said["sha256"] for name, said in store.meta["columns"].items()}
         return kept(self.store, "links", lambda: lexicon.linked(*self.words), by=by, least=LEAST, **settings)["links"]
 

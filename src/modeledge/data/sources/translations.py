@@ -99,12 +99,13 @@ class Translations(Source):
         """What the second texts of the pool have in common with that of each row: the worth of the kinds of tokens."""
         vocab, (b, n) = self.facts.vocab, pool.shape
         at, row = ranges(self.second, index)
-        own = np.unique(row * vocab + self.tokens[at])
+        own = np.sort(row * vocab + self.tokens[at])
         at, text = ranges(self.second, pool.ravel())
         token = self.tokens[at].astype(np.int64)
         key = text // n * vocab + token
         hit = own[np.minimum(np.searchsorted(own, key), len(own) - 1)] == key
-        kinds = np.unique(text[hit] * vocab + token[hit])  # a token counts once
+        kinds = np.sort(text[hit] * vocab + token[hit])
+        kinds = kinds[np.diff(kinds, prepend=-1) > 0]  # a token counts once
         return np.bincount(kinds // vocab, self.worth[kinds % vocab], b * n).reshape(b, n)
 
     def _same(self, index: Int[np.ndarray, " b"], pool: Int[np.ndarray, "b n"]) -> Bool[np.ndarray, "b n"]:
