@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modeledge.core import RunError, find, seed_of
+from modeledge.core import RecipeError, RunError, find, seed_of
 from modeledge.engine.device import compute_in, scaler, set_seed
 from modeledge.engine.memory import peak_bytes
 from modeledge.engine.processes import ALONE, Ranks, sum_gradients
@@ -114,6 +114,8 @@ class Trainer:
         self.total = recipe.loop.steps
         self.net: Callable[..., Any] = torch.compile(model) if recipe.loop.compile else model  # type: ignore[assignment]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise RecipeError("every weight of this model stays as it is; there is nothing to train")
         self.running = [b for m in model.modules() if isinstance(m, BATCH_NORMS) for b in m.buffers()]
         countable = rate > 0 and not recipe.loop.compile and recipe.mix.kind == "sum"  # a step like any other
         self.rate, self.gauge = rate, Gauge(model) if countable else None

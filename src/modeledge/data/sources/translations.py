@@ -110,8 +110,8 @@ class Translations(Source):
 
     def _same(self, index: Int[np.ndarray, " b"], pool: Int[np.ndarray, "b n"]) -> Bool[np.ndarray, "b n"]:
         """Which second texts of the pool say the very same."""
-        sizes = np.diff(self.second)
-        same = sizes[pool] == sizes[index][:, None]
+        sizes, own = (self.second[row + 1] - self.second[row] for row in (pool, index))
+        same = sizes == own[:, None]
         at, text = ranges(self.second, pool[same])
         mine, _ = ranges(self.second, np.broadcast_to(index[:, None], pool.shape)[same])
         differs = np.bincount(text, self.tokens[at] != self.tokens[mine], int(same.sum()))

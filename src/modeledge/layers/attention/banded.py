@@ -19,6 +19,8 @@ from modeledge.layers.attention.softmax import Softmax
 
 
 class Banded(Softmax):
+    """Softmax attention that sees a band in some layers and all it may in others."""
+
     class Config(Softmax.Config):
         """bands: how many keys a token sees, itself and those before it, in layer 0, 1, ...; after the last the list
         begins again (null: all it may see)."""
