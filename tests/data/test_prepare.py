@@ -151,7 +151,8 @@ def test_languages_come_from_a_column_or_the_file_s_name(document, write, tokeni
     assert [store.meta["languages"][i] for i in store["lang"]] == ["en", "de"]
 
 
-def test_documents_of_one_language_are_laid_side_by_side_with_all_their_columns(document, write, tmp_path):
+def test_documents_of_one_language_are_laid_side_by_side_with_all_their_columns(document, monkeypatch, tmp_path):
+    monkeypatch.setattr("modeledge.data._by_language.PIECE", 100)
     config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=400)
     texts = [f"{document(n).capitalize()} {document(n + 70)}" for n in range(60)]
     rows = [{"text": text, "lang": "abc"[n % 3]} for n, text in enumerate(texts)]

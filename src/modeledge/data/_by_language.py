@@ -36,14 +36,19 @@ def sort_by_language(writer: StoreWriter, per_token: Sequence[str]) -> None:
     for name in per_token:
         column = writer.columns[name].written()
         _replace(writer, name, (column[at] for at in _pieces(offsets, order)))
-    document = np.searchsorted(offsets, begins, side="right") - 1
-    _replace(writer, "sentences", iter([np.sort(begins + shift[document])]))
+    first = np.searchsorted(begins, offsets)  # sentence of each document
+
+    def sentences() -> Iterator[np.ndarray]:
+        for at in _pieces(first, order):
+            yield begins[at] + shift[np.searchsorted(first, at, side="right") - 1]
+
+    _replace(writer, "sentences", sentences())
     _replace(writer, "tokens.offsets", iter([moved]))
     _replace(writer, "lang", iter([lang[order]]))
 
 
 def _pieces(offsets: Int[np.ndarray, " d"], order: Int[np.ndarray, " n"]) -> Iterator[Int[np.ndarray, " p"]]:
-    """Where the tokens of the documents `order` stand, so many whole documents at a time."""
+    """Where the tokens (or sentences) of the documents `order` stand, so many whole documents at a time."""
     sizes = np.diff(offsets)[order]
     ends = np.cumsum(sizes)
     at = 0
