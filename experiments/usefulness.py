@@ -85,6 +85,9 @@ def page() -> str:
             lines.append(
                 f"- {shown}, {name}: surely better on {better} of {len(gains)} tasks, surely worse on {worse}."
             )
+        known = {row["question"] for row in rows if row["labels"] == labels}
+        if missing := [question.name for question in questions(Path()) if question.name not in known]:
+            lines.append(f"- {shown}: not run yet: {', '.join(missing)}.")
     return HEAD.format(seeds=told["seeds"]) + "\n".join(lines) + "\n"
 
 
