@@ -146,6 +146,7 @@ def test_a_post_norm_decoder_layer_equals_that_of_torch():
     torch.testing.assert_close(out.states, wanted, atol=1e-10, rtol=0)
 
 
+@pytest.mark.contract
 def test_both_stacks_compile_without_a_break():
     torch._dynamo.reset()
     model, batch = make(), tokens()

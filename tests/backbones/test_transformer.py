@@ -214,6 +214,7 @@ def test_a_layer_that_is_recomputed_holds_its_input_alone():
     assert held(5) - held(2) == 3 * 8 * rows * length * TINY["width"]
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("what", ["full", "selective"])
 def test_recomputing_compiles_without_a_break(what):
     torch._dynamo.reset()

@@ -19,6 +19,7 @@ def test_the_gradient_is_sigmoid_minus_truth_times_the_other_vector():
     assert found.count == 1
 
 
+@pytest.mark.contract
 def test_with_exact_expectations_the_optimum_is_pmi_minus_log_k():
     # Levy and Goldberg, "Neural word embedding as implicit matrix factorization" (2014): dimension >= vocabulary
     rng = np.random.default_rng(0)

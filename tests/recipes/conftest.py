@@ -22,7 +22,7 @@ from modeledge.run.model import make_model
 from modeledge.run.stage import Job, Stage
 from modeledge.tokenizers import load_tokenizer
 
-FIRST = ("bert", "clip", "electra", "elmo", "gpt2", "t5", "word2vec", "xlnet")
+FIRST = ("bert", "clip", "gpt2", "word2vec")
 """One of each sort; the others' contracts are a tier of their own, so that trying a change stays quick."""
 VOCAB = 300
 NOUNS = ["dog", "cat", "bird", "fish", "horse", "child", "teacher", "farmer"]

@@ -79,6 +79,7 @@ def test_tokens_have_the_languages_by_their_shares_to_a_power_and_rows_have_one(
     assert np.abs(got - wanted / wanted.sum()).max() < 0.03
 
 
+@pytest.mark.contract
 def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, stores):
     tree, recipe = toy("xnlg")
     first, second = stage_trees(tree)
@@ -95,6 +96,7 @@ def test_xnlg_first_trains_its_encoder_and_then_leaves_every_byte_of_it(toy, sto
     assert len(moved) > 20
 
 
+@pytest.mark.contract
 def test_ramachandrans_second_stage_begins_with_every_byte_of_the_first_ones_language_models(toy, stores):
     tree, recipe = toy("ramachandran")
     made = stores(check(stage_trees(tree)[1]))

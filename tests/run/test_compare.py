@@ -98,6 +98,7 @@ def test_what_is_wrong_with_a_question_is_told_before_anything_is_trained(
         run(recipes, corpus, tmp_path, questions=[Question("classify", alone)])
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(("objective", "length"), [("clm", 32), ("mlm, rate: 0.4", 32), ("mlm", 16)])
 def test_losses_that_mean_other_things_are_shown_but_not_compared(corpus, tmp_path, objective, length):
     for name, kind, tokens in (("a", "mlm", 32), ("b", objective, length)):

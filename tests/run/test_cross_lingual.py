@@ -137,6 +137,7 @@ def recurrent(stores, ciphers):
     return make
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("name", ["cove", "ramachandran"])
 def test_a_recurrent_encoder_and_decoder_answers_in_text_with_its_own_head(recurrent, ciphers, tmp_path, name):
     loaded = load_model(recurrent(name))

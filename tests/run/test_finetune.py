@@ -311,6 +311,7 @@ def test_without_a_weight_there_is_no_language_model_head_to_train(models, table
     assert [o["kind"] for o in setting.tree(0).keys["objectives"]] == ["classify"]
 
 
+@pytest.mark.contract
 def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models, table, tmp_path):
     tuning = Tuning(epochs=100, most=5, train="head", mix=True, batch=16, lr=1e-2)
     finetune(models("elmo"), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
@@ -370,6 +371,7 @@ def test_text_to_text_goes_on_with_the_pre_trained_head(models, table):
 # -- seeds and few labels ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract
 def test_the_same_seed_gives_the_same_figures_and_seeds_give_an_interval(models, table):
     tuning = Tuning(most=3, **FAST)
     loaded = load_model(models("bert"))

@@ -46,7 +46,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in ("two objectives", "bf16") else pytest.mark.contract) for n in SETTINGS]
+    "name", [pytest.param(n, marks=() if n == "two objectives" else pytest.mark.contract) for n in SETTINGS]
 )
 def test_a_run_stopped_and_resumed_twice_is_the_uninterrupted_run_to_the_last_bit(
     train, losses, monkeypatch, tmp_path, name
@@ -240,6 +240,7 @@ def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp
 STAGED = "extends: bert\nstages: [{loop: {steps: 30}}, {loop: {steps: 10}}]\n"
 
 
+@pytest.mark.contract
 def test_a_budget_is_shared_out_among_the_stages_and_cost_is_counted_over_them(text_store, tmp_path, toy):
     recipe = tmp_path / "staged.yaml"
     recipe.write_text(STAGED)
@@ -277,6 +278,7 @@ def test_forgetting_empties_every_list_of_what_waits():
     assert holder.waiting == [] and int(holder.queue.seen) == 0
 
 
+@pytest.mark.contract
 def test_a_run_that_patience_ended_does_not_go_on_when_it_is_resumed(train, monkeypatch, tmp_path):
     sets = ["loop.evaluate={every: 2, batches: 2, patience: 2}", "loop.save={every: 2, keep: 1}", "optim.lr=0.5"]
     first = train(steps=60, sets=sets).done.result.position
@@ -307,6 +309,7 @@ def test_fp16_does_not_go_on_with_a_weight_that_is_not_finite(train, monkeypatch
         train(steps=4, sets=["loop.precision=fp16"])
 
 
+@pytest.mark.contract
 def test_a_run_that_dies_goes_on_from_the_checkpoint_of_some_minutes_ago(train, losses, monkeypatch, tmp_path):
     assert check(resolve("bert")).loop.save.minutes > 0
     monkeypatch.setattr(loop, "SAVING", 0.0)

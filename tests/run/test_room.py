@@ -24,6 +24,7 @@ def test_live_counts_each_storage_once_and_forgets_what_is_gone():
         assert (live.now, live.most, z.numel()) == (4000, 8000, 10)
 
 
+@pytest.mark.contract
 def test_states_are_sixteen_bytes_a_weight_and_recomputing_makes_rows_cheaper(text_store, toy):
     sets = [*toy, "backbone.layers=4", "backbone.positions.max=64", "data.text.length=64", "backbone.pool=null"]
     found = measure_room("bert", data=[str(text_store)], sets=sets, quiet=True)
@@ -34,6 +35,7 @@ def test_states_are_sixteen_bytes_a_weight_and_recomputing_makes_rows_cheaper(te
     assert none.most < selective.most < full.most
 
 
+@pytest.mark.contract
 def test_the_cost_of_a_row_foretells_a_larger_pass(text_store, toy):
     tree = resolve("bert", sets=toy)
     passes = room.Passes(tree, {"text": Store.open(text_store)}, "none", torch.device("cpu"), most=1e12)
@@ -41,6 +43,7 @@ def test_the_cost_of_a_row_foretells_a_larger_pass(text_store, toy):
     assert passes.peak(150) == pytest.approx(base + 150 * row, rel=0.1)
 
 
+@pytest.mark.contract
 def test_models_with_memory_are_measured_with_as_many_streams_as_rows(text_store):
     sets = ["backbone={width: 16, layers: 1, heads: 2, ffn: {width: 32}}", "tokenizer=wordpiece"]
     found = measure_room("transformer_xl", data=[str(text_store)], size="tiny", sets=sets, quiet=True)
@@ -57,6 +60,7 @@ def test_no_pass_is_tried_that_would_not_fit(text_store, toy):
     assert tried == [2] and row > 1 and base > 0
 
 
+@pytest.mark.contract
 def test_what_does_not_fit_is_said(text_store, toy, monkeypatch):
     monkeypatch.setattr(room, "free_bytes", lambda device: 40_000_000)
     assert 0 < measure_room("bert", data=[str(text_store)], sets=toy, quiet=True).ways[0].most < 5000

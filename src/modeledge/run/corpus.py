@@ -142,10 +142,10 @@ def gather(root: Path | None = None, *, packages: int = PACKAGES) -> Corpus:
 def write_corpus(folder: str | Path) -> tuple[Corpus, CorpusFiles]:
     """Gather the corpus and write it: text.jsonl with the column `text`, and package.train.jsonl, package.dev.jsonl and
     package.test.jsonl with the columns `text` and `label`."""
-    corpus = gather()
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)  # where nothing can be written, nothing need be gathered
+    corpus = gather()
     files = CorpusFiles(folder / "text.jsonl", *(folder / f"package.{part}.jsonl" for part in ("train", "dev", "test")))
-    folder.mkdir(parents=True, exist_ok=True)
     _write(files.text, [{"text": text} for text in corpus.documents])
     for file, rows in zip(files[1:], (corpus.train, corpus.dev, corpus.test), strict=True):
         _write(file, [{"text": text, "label": label} for text, label in rows])
