@@ -1,5 +1,6 @@
 """Encoder and decoder together: who may influence whom, and torch's own decoder layer."""
 
+import pytest
 import torch
 
 from modeledge.core import Batch, Facts, build, find

@@ -1,6 +1,7 @@
 """Negative sampling against its closed forms."""
 
 import numpy as np
+import pytest
 import torch
 
 from modeledge.losses.negative_sampling import negative_sampling

@@ -96,7 +96,7 @@ def test_text_is_probed_by_the_mean_of_its_states(text_store, tmp_path):
 
 
 STREAMS = {
-    "xlnet": "{kind: plm, rate: 0.2, reuse: 0.5, memory: 12, layout: pair}",
+    "xlnet": "{kind: plm, rate: 0.2, reuse: 0.25, memory: 12, layout: pair}",
     "transformer_xl": "{kind: memory_lm, memory: 12, head: {kind: token, transform: none}}",
     "elmo": "{kind: bilm, memory: state, head: {kind: token, transform: none}}",
 }

@@ -53,7 +53,7 @@ def test_every_task_is_taught_judged_and_asked_by_its_name(train, tmp_path):
     out, bert = tmp_path / "many", tmp_path / "bert"
     done = pretrain("mtdnn", data=data, init=bert, out=out, sets=[*SMALL, "loop.steps=24"], quiet=True).done
     model = load_model(out)
-    assert model.facts.labels == {"sentence": sorted(PLACES), "pair": ["n", "y"]}
+    assert model.facts.labels == {"sentence": sorted(PLACES), "pair": ["n", "y"], "ranking": ["0", "1"]}
     for task in ("sentence", "pair", "ranking"):  # what the loop measured on the same rows
         found = evaluate_model(model, tmp_path / f"{task}.valid.jsonl", task=task)["accuracy"]
         assert found == pytest.approx(done.result.valid[f"{task}.accuracy"])
