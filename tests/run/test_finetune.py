@@ -430,9 +430,6 @@ def test_classes_are_numbered_in_the_order_of_training_whatever_is_judged(taught
     assert source.labels == ["garden", "house", "river"] and set(source.label.tolist()) == {2}
 
 
-# -- wrong input ------------------------------------------------------------------------------------------------------
-
-
 def wrong(models, question, tuning=None, family="bert"):
     with pytest.raises(InputError) as error:
         finetune(models(family), question, tuning or Tuning(most=1), quiet=True)
