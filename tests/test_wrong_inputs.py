@@ -7,6 +7,7 @@ import json
 import random
 import resource
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -338,3 +339,28 @@ def test_help_and_listings_do_not_import_torch():
     ):
         done = subprocess.run([sys.executable, "-c", check % words], capture_output=True, text=True)
         assert done.returncode == 0, (words, done.stderr[-500:])
+
+
+def test_only_pretraining_runs_in_several_processes(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, said = run("compare", "bert", "gpt2", "--data", "x")
+    assert code == 2 and "compare: only pretrain runs in several processes" in said
+
+
+def test_memory_that_runs_out_is_one_message_with_a_way_on(run, monkeypatch):
+    import torch
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate 9 GiB")
+
+    monkeypatch.setattr("modeledge.run.doctor.examine", full)
+    code, said = run("doctor")
+    assert code == 1 and "out of memory: tried to allocate 9 GiB\n  next: --set loop.micro=N" in said
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    lines = subprocess.run(
+        f"{sys.executable} -m modeledge.cli recipes list | head -2; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True,
+    )  # fmt: skip
+    assert lines.stderr == "" and lines.stdout.splitlines()[-1] in ("0", "1")

@@ -34,6 +34,10 @@ class Verbs(TyperGroup):
                     ctx.command_path, "verb", args[0], self.list_commands(ctx), then=f"{ctx.command_path} --help"
                 )
             )
+        if args and ctx.parent is None and args[0] != "pretrain" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise errors().InputError(
+                f"{args[0]}: only pretrain runs in several processes\n  next: start this verb without torchrun"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -114,6 +118,12 @@ def main() -> None:
         said = f"{error.filename or 'writing'}: {error.strerror or error}"
         print(f"{said}\n  next: {then}, or give another --out", file=sys.stderr)
         raise SystemExit(2 if wrong else 1) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; naming it would mean to import torch
+            raise
+        then = "--set loop.micro=N or loop.recompute=selective; `modeledge doctor RECIPE --data DATA` says what fits"
+        print(f"out of memory: {error}\n  next: {then}", file=sys.stderr)
+        raise SystemExit(1) from None
     except ClickException as error:
         error.show()
         raise SystemExit(2) from None
