@@ -227,6 +227,7 @@ def test_recomputing_compiles_without_a_break(what):
     torch.testing.assert_close(states, plain)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(("positions", "join"), [("learned", "post"), ("bucketed", "pre"), ("rotary", "pre")])
 def test_the_whole_stack_compiles_without_a_break(positions, join):
     torch._dynamo.reset()

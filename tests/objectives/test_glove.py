@@ -54,6 +54,7 @@ def test_the_loss_is_that_of_a_plain_loop_over_the_cells():
     assert found.count == np.count_nonzero(counts) and objective.counts(batch) == {"glove": float(found.count)}
 
 
+@pytest.mark.contract
 def test_logarithms_of_low_rank_and_biases_are_fitted_to_nothing():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

@@ -68,6 +68,7 @@ def test_going_on_with_a_domain_s_text_beats_the_first_model_and_as_many_steps_f
     assert found["on"] < before - 0.5 and found["on"] < found["scratch"] - 0.05, (before, found)
 
 
+@pytest.mark.contract
 def test_labels_are_a_second_signal_on_the_same_rows_in_one_pass(corpus, tmp_path, toy):
     rows = [json.loads(line) for line in corpus.read_text().splitlines()]
     first = [r["text"].split(".")[0] for r in rows]  # The dog sees the cat in the garden

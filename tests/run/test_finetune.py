@@ -294,6 +294,7 @@ def test_the_auxiliary_language_model_is_trained_beside_the_task(models, table, 
     assert {o.weight for o in loaded.recipe.objectives} == {1.0, 0.5}
 
 
+@pytest.mark.contract
 def test_the_recurrent_language_model_fades_beside_a_task_with_layers_of_its_own(models, table, tmp_path):
     fade = {"start": 0.2, "end": 0.1}
     sets = ("objectives.0.pool={kind: lstm_attention, width: 8}", f"objectives.1.weight={json.dumps(fade)}")

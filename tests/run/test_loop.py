@@ -376,6 +376,7 @@ def test_a_run_is_not_resumed_with_another_budget(train, monkeypatch):
     assert train(resume=True).done.result.position.step == 8
 
 
+@pytest.mark.contract
 def test_an_evaluation_that_a_signal_prevents_is_made_up_for(train, monkeypatch, tmp_path):
     sets = ["loop.evaluate={every: 4, batches: 2}"]
     train("whole", steps=9, sets=sets)

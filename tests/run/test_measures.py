@@ -41,6 +41,7 @@ def test_another_view_is_judged_on_the_same_weights_and_training_goes_on_from_th
     assert plain != pytest.approx(taught)
 
 
+@pytest.mark.contract
 def test_a_task_takes_the_settings_of_the_arm_and_the_best_rate(trained, tmp_path):
     rng = np.random.default_rng(0)
     for name, n in (("train", 60), ("valid", 20)):

@@ -68,6 +68,7 @@ def home(tmp_path_factory):
     return folder
 
 
+@pytest.mark.contract
 def test_both_systems_are_taught_saved_judged_and_asked_from_the_command_line(home, command, tmp_path):
     data, few = home / "x.train.jsonl", ["--labels", 12, "--batch", 4, "--epochs", 1, "--length", 48, "-q", "--json"]
     code, said, complaint = command(

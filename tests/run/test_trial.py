@@ -70,6 +70,7 @@ def test_a_claim_is_tried_from_data_to_verdict_and_gone_on_with(claim, monkeypat
     assert len((home / "cells.jsonl").read_text().splitlines()) == len(cells)
 
 
+@pytest.mark.contract
 def test_weights_of_another_arm_are_what_an_arm_begins_with(claim, monkeypatch):
     begun = []
     job = trying.run_job

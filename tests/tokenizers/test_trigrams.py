@@ -58,6 +58,7 @@ def test_a_saved_folder_encodes_the_same(trained, tmp_path):
         assert np.array_equal(one, two)
 
 
+@pytest.mark.contract
 def test_few_words_share_their_bag_and_trigrams_grow_slower_than_words(data):
     """The paper: 500,000 words become 30,621 trigrams with 22 collisions (0.0044 %)."""
     text = " ".join(pq.read_table(data("text/en_wiki_passages.train.parquet"), columns=["text"])["text"].to_pylist())
