@@ -110,7 +110,8 @@ def main() -> None:
     try:
         app(standalone_mode=False)
     except errors().ModeledgeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        kind = next(c.__name__ for c in type(error).__mro__ if c.__name__.endswith("Error"))
+        print(f"{kind}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         wrong = isinstance(error, PermissionError | FileNotFoundError | FileExistsError | NotADirectoryError)
