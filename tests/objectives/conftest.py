@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 from torch import nn
 
 from modeledge.core import Batch, Facts, build, find, keyed
@@ -185,3 +187,16 @@ def shelf(library):
     """Twenty passages of 2 to 8 tokens."""
     rng = np.random.default_rng(0)
     return library.Shelf([rng.integers(5, 60, n).tolist() for n in rng.integers(2, 9, 20)])
+
+
+@pytest.fixture
+def spawn_two(tmp_path):
+    """spawn_two(work): run work(rank, port, folder) in two processes that can meet at the port."""
+
+    def spawn(work):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        mp.spawn(work, (port, tmp_path), nprocs=2)
+
+    return spawn

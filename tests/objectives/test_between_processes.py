@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import warnings
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from modeledge.core import Batch, Facts, build, find, keyed
 
@@ -50,11 +48,8 @@ def one_of_two(rank, port, folder):
 
 @pytest.mark.multi
 @pytest.mark.slow
-def test_two_processes_keep_and_judge_what_one_does(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(one_of_two, (port, tmp_path), nprocs=2)
+def test_two_processes_keep_and_judge_what_one_does(tmp_path, spawn_two):
+    spawn_two(one_of_two)
     for kind in KINDS:
         whole, *halves = told(kind, slice(0, 6)), *(torch.load(tmp_path / f"{kind}{rank}.pt") for rank in (0, 1))
         for name, wanted in whole.items():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import warnings
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from modeledge.objectives._memory import Memory
 
@@ -55,11 +53,8 @@ def half(rank, port, folder):
 
 @pytest.mark.multi
 @pytest.mark.slow
-def test_every_process_remembers_all_rows(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(half, (port, tmp_path), nprocs=2)
+def test_every_process_remembers_all_rows(tmp_path, spawn_two):
+    spawn_two(half)
     whole = noted(slice(0, 4), micro=2).state_dict()
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")

@@ -48,7 +48,7 @@ def report(run: Path, as_json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    recipe: Annotated[str | None, typer.Argument(help="Also: how many rows of this recipe fit into memory.")] = None,
+    recipe: Annotated[str | None, typer.Argument(help="Instead: how many rows of this recipe fit into memory.")] = None,
     data: Data = [],  # noqa: B006
     size: Size = None,
     sets: Sets = [],  # noqa: B006

@@ -77,12 +77,6 @@ def join() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), local)
 
 
-def leave() -> None:
-    """Part from the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def sum_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks, *, bucket: int = 1 << 22) -> None:
     """Add up the gradients of all ranks in place, many tensors in one message of about `bucket` numbers.
 

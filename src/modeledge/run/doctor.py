@@ -154,6 +154,8 @@ def _extras() -> Line:
 def _processor() -> Line:
     import torch
 
+    from modeledge.data._job import cores
+
     flags: set[str] = set()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -162,8 +164,9 @@ def _processor() -> Line:
                 flags = set(line.partition(":")[2].split())
                 break
     fast = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8", "bf16") if name in flags]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    text = f"{cores} cores, torch uses {torch.get_num_threads()} threads and {torch.backends.cpu.get_cpu_capability()}"
+    text = (
+        f"{cores()} cores, torch uses {torch.get_num_threads()} threads and {torch.backends.cpu.get_cpu_capability()}"
+    )
     return Line("processor", "pass", text + (f"; {' '.join(fast)}" if fast else ""))
 
 

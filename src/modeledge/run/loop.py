@@ -221,10 +221,10 @@ class Trainer:
         finally:
             gc.unfreeze()
             self.progress.end()
-        evaluate = self.recipe.loop.evaluate
+        patience = self.recipe.loop.evaluate.patience
         if why != "signal" and self.position.judged < self.position.step:
             valid, _ = self.judge(stop)
-        if why != "signal" and evaluate.patience and self.position.best_step != self.position.overall:
+        if why != "signal" and patience and self.position.best_step != self.position.overall:
             valid = self.return_to_best(stop) or valid
         if why != "signal":
             exchange(self.optimizer)  # what is kept is what was judged
