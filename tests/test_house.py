@@ -16,7 +16,6 @@ import pytest
 
 from modeledge.core import Part, find, kinds
 from modeledge.core.batch import PER_TOKEN
-from modeledge.objectives import Objective
 from modeledge.recipe.read import read_file
 from modeledge.recipe.resolve import resolve, shipped
 
@@ -195,11 +194,10 @@ def test_a_room_of_parts_holds_one_part_a_file_with_a_small_config():
         if not any(found.values()):
             continue  # a room of functions
         most = 20 if room == "backbones" else 12
-        common = set(Objective.Config.model_fields) if room == "objectives" else {"kind"}
         for kind, parts in found.items():
             bad += [f"{room}/{kind}.py: {len(parts)} parts, must be one"] if len(parts) != 1 else []
             for part in parts:
-                fields = set(part.Config.model_fields) - common
+                fields = set(part.Config.model_fields) - {"kind"}
                 bad += [f"{room}/{kind}.py: {len(fields)} fields, at most {most}"] if len(fields) > most else []
     none(bad)
 
