@@ -495,5 +495,5 @@ def test_texts_without_what_the_task_reads_are_refused(models, table, tmp_path):
 @pytest.mark.slow
 def test_a_toy_learns_the_kinds_of_questions_in_trec(data, models):
     question = Question("classify", data("en/trec.train.parquet"), columns={"label": "coarse"}, length=32)
-    tuned = finetune(models("bert"), question, Tuning(most=150, lr=3e-3), quiet=True)
-    assert tuned.figures[0]["accuracy"] > 0.4  # the commonest class has 0.22
+    tuned = finetune(models("bert"), question, Tuning(most=400, epochs=9, lr=3e-3), quiet=True)
+    assert tuned.figures[0]["accuracy"] > 0.5  # the commonest class has 0.22
