@@ -13,6 +13,7 @@ from PIL import Image
 
 from modeledge.core import DataError, find, keyed
 from modeledge.data import Store, facts_of
+from modeledge.data._aligned import _natural
 from modeledge.data.prepare import prepare
 from modeledge.tokenizers import load_tokenizer
 
@@ -185,3 +186,7 @@ def test_two_processes_decode_the_same_pictures(tmp_path, parquet):
         prepare(path, out=tmp_path / f"s{processes}", kind="images", processes=processes)
     one, two = (Store.open(tmp_path / f"s{n}") for n in (1, 2))
     assert one.meta == two.meta and one.valid.meta == two.valid.meta
+
+
+def test_classes_are_sorted_by_their_numbers_and_what_only_looks_like_one_comes_last():
+    assert sorted(["10", "--5", "9", "-2", "²", "a"], key=_natural) == ["-2", "9", "10", "--5", "a", "²"]

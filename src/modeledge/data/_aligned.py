@@ -205,7 +205,7 @@ def _strange(value: Any, at: str, names: Sequence[str]) -> str:
 
 
 def _natural(name: str) -> tuple[float, str]:
-    return (float(name) if name.lstrip("-").isdigit() else float("inf"), name)
+    return (float(name) if name.removeprefix("-").isdecimal() else float("inf"), name)
 
 
 def first_size(job: Job, column: str) -> int:
