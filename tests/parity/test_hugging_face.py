@@ -90,6 +90,13 @@ MODELS = {
     "ernie, classes": ("ErnieForSequenceClassification", "ErnieConfig", {**BERT, "use_task_id": True}),
     "roberta": ("RobertaForMaskedLM", "RobertaConfig", BERT),
     "roberta, classes": ("RobertaForSequenceClassification", "RobertaConfig", {**BERT, "num_labels": 3}),
+    "roberta_prelayernorm": ("RobertaPreLayerNormForMaskedLM", "RobertaPreLayerNormConfig", BERT),
+    "roberta_prelayernorm, bare": ("RobertaPreLayerNormModel", "RobertaPreLayerNormConfig", BERT),
+    "roberta_prelayernorm, classes": (
+        "RobertaPreLayerNormForSequenceClassification",
+        "RobertaPreLayerNormConfig",
+        {**BERT, "num_labels": 3},
+    ),
     "mpnet": ("MPNetForMaskedLM", "MPNetConfig", BERT),
     "mpnet, bare": ("MPNetModel", "MPNetConfig", BERT),
     "mpnet, classes": ("MPNetForSequenceClassification", "MPNetConfig", {**BERT, "num_labels": 3}),

@@ -116,8 +116,8 @@ def export(
     raise InputError("no Hugging Face model type can express this model\n  " + "\n  ".join(reasons))
 
 
-ORDER = "bert electra albert roberta xlm_roberta xlm mpnet gpt2 openai_gpt t5 bart mbart pegasus marian xlnet".split()
-ORDER += ["ernie", "vit", "clip", "resnet"]
+ORDER = "bert electra albert roberta roberta_prelayernorm xlm_roberta xlm mpnet gpt2 openai_gpt".split()
+ORDER += "t5 bart mbart pegasus marian xlnet ernie vit clip resnet".split()
 """The order of trying: the plainest type that can express a model is taken."""
 
 
