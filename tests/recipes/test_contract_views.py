@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeledge.core import IGNORE, keyed
+from modeledge.core import IGNORE, RecipeError, keyed
 from modeledge.core.batch import PER_TOKEN
 from modeledge.recipe.resolve import resolve
 from modeledge.visibility import see
@@ -211,22 +211,17 @@ def alone(batch, document, pad):
     )
 
 
-READS_ON = {
-    "bilm": "a recurrence reads on; its targets are no field",
-    "side_lm": "a recurrence reads on",
-    "btmlm": "lays a row out anew and does not keep `doc`",
-    "denoise": "lays a row out anew and does not keep `doc`",
-}
-"""Objectives under which `isolate` does not keep documents apart, by kind, and why; no recipe of theirs sets it."""
-
-
 def test_documents_packed_in_a_row_cost_what_they_cost_alone(stages, name):
-    """G3, for every source that can keep the documents of a row apart."""
+    """G3, for every source that can keep the documents of a row apart; an objective that cannot says so."""
     apart = [n for n, c in resolve(name).keys["data"].items() if c["kind"] in ("contiguous", "full_sentences")]
     for made, model, feed in stages(name, *(f"data.{source}.isolate=true" for source in apart)):
         for source, names in groups(feed):
             objective = feed.objectives[names[0]]
-            if source not in apart or objective.draws or objective.config.kind in READS_ON:
+            if source in apart and not all(feed.objectives[n].apart for n in names):
+                with pytest.raises(RecipeError, match=r"cannot keep the documents of a row apart\n.*isolate: false"):
+                    feed.require(names, source, rows_of(feed, source, names))
+                continue
+            if source not in apart or objective.draws:
                 continue
             steps = (viewed(feed, rows_of(feed, source, names, number), names) for number in range(9))
             batch = next((b for b in steps if "doc" in b and b.doc.max() > 0), None)

@@ -51,6 +51,9 @@ class Objective(nn.Module, Part):
     needs: tuple[str, ...] = ("ids",)
     """Fields its source must give."""
 
+    apart = True
+    """Where a source names the documents of a row (`isolate: true`), they do not see each other."""
+
     whole_batch = False
     """Its loss depends on which rows share a forward pass (contrast in the batch), so the batch must not be cut."""
 

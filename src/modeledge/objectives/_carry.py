@@ -26,6 +26,7 @@ class Carry(Objective):
         memory: Literal["none", "state"] = "none"
 
     config: Any
+    apart = False
 
     def __init__(self, config: Any, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)

@@ -43,10 +43,8 @@ class BidirectionalLM(Carry):
 
     def counts(self, batch: Batch) -> dict[str, float]:
         pairs = np.ones((len(batch.ids), batch.ids.shape[1] - 1), bool)
-        for field in ("valid", "doc"):
-            if field in batch:
-                now, then = batch[field][:, :-1], batch[field][:, 1:]
-                pairs &= (now & then) if field == "valid" else (now == then)
+        if "valid" in batch:
+            pairs = batch.valid[:, :-1] & batch.valid[:, 1:]
         return dict.fromkeys(self.losses, float(pairs.sum()))
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
@@ -54,8 +52,6 @@ class BidirectionalLM(Carry):
         pairs = torch.ones_like(ids[:, 1:], dtype=torch.bool)
         if "valid" in batch:
             pairs = batch.valid[:, :-1] & batch.valid[:, 1:]
-        if "doc" in batch:
-            pairs = pairs & (batch.doc[:, :-1] == batch.doc[:, 1:])
         before, after = out.states.chunk(2, -1)
         asked = ((before[:, :-1], ids[:, 1:]), (after[:, 1:], ids[:, :-1]))
         return {

@@ -26,6 +26,7 @@ class BackTranslationMLM(MaskedLM):
         """Nothing more to set."""
 
     needs = ("ids", "lang")
+    apart = False
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)

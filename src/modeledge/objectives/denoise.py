@@ -40,6 +40,8 @@ from modeledge.views.corrupt.spans import (
 class Denoise(Seq2Seq):
     """Corrupt a row, reconstruct it or what is missing."""
 
+    apart = False
+
     class Config(Seq2Seq.Config):
         """noise: tokens in spans of mean length `span`, each token by itself, everything from a random place on, or
         the order; rate: share of noise; show: noise as one sentinel a span, as a mask a token (mixed: one in ten as a

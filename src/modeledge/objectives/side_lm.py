@@ -24,6 +24,7 @@ class SideLM(CausalLM):
         side: Literal["encoder", "decoder"] = "encoder"
 
     config: Config
+    apart = False
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)

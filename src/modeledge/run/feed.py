@@ -186,6 +186,11 @@ class Feed:
                     f"give; it gives {', '.join(batch)}\n"
                     f"  next: another kind or other settings of data.{source}, or leave this objective out"
                 )
+            if "doc" in batch and not self.objectives[name].apart:
+                raise RecipeError(
+                    f"objectives.{name}: cannot keep the documents of a row apart\n"
+                    f"  next: data.{source}.isolate: false, or kind: document, a row for each"
+                )
 
     def cut(self, names: tuple[str, ...], batch: Batch) -> Iterator[Batch]:
         """This rank's micro-batches, finished for the model and without columns of padding.
