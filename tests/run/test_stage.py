@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from modeledge.core import DataError
 from modeledge.data.prepare import prepare
@@ -31,3 +34,37 @@ def test_held_out_rows_that_are_wrong_stop_a_run_and_too_few_of_them_are_told(
             "bert", data=[str(tmp_path / "x.train.jsonl")], out=tmp_path / "second", init=tmp_path / "first",
             sets=[*sets, *table], quiet=True,
         )  # fmt: skip
+
+
+SKEWED = {"uniform": math.log(2), "unigram": -0.75 * math.log(0.75) - 0.25 * math.log(0.25)}
+"""What it costs to name one of two classes, blindly and knowing that three of four rows are of the first."""
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_naming_the_commonest_class_of_texts_or_words_is_a_baseline(train, tmp_path, toy, task):
+    train("first", steps=1)
+    text, one, other = "The dog sees cats", "a", "b"
+    if task == "tag":
+        text, one, other = text.split(), ["O", "O", "O", "X"], ["O", "O", "O", "X"]
+    rows = [json.dumps({"text": text, "label": label}) + "\n" for label in [one, one, one, other] * 3]
+    (tmp_path / "x.train.jsonl").write_text("".join(rows))
+    form, pool = ("words", "") if task == "tag" else ("text", ", pool: cls")
+    sets = [
+        *(s for s in toy if not s.startswith(("data", "objectives"))),
+        f"data={{text: null, rows: {{kind: table, length: 32, form: {form}}}}}",
+        f"objectives=[{{kind: {task}, on: rows{pool}}}]",
+    ]
+    files, budget = [str(tmp_path / "x.train.jsonl")], "loop.steps=1"
+    out = pretrain("bert", data=files, out=tmp_path / "run", init=tmp_path / "first", sets=[*sets, budget], quiet=True)
+    assert out.done.baselines[task] == pytest.approx(SKEWED)
+
+
+def test_naming_the_commonest_class_of_pictures_is_a_baseline(tmp_path):
+    for n, label in enumerate("aaab" * 3):
+        (folder := tmp_path / "x" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), n * 20, np.uint8)).save(folder / f"{n}.png")
+    prepare(tmp_path / "x", kind="images", out=tmp_path / "s", valid_fraction=0, processes=1)
+    sets = ["backbone={width: 16, layers: 1, heads: 2, embedding: {patch: 4}}", "loop={steps: 1, batch: 4}"]
+    out = pretrain("vit", size="tiny", data=[str(tmp_path / "s")], out=tmp_path / "run", sets=sets, quiet=True)
+    (found,) = out.done.baselines.values()
+    assert found == pytest.approx(SKEWED)

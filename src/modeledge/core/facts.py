@@ -22,6 +22,7 @@ class Facts:
     continues  bool [v]: the token continues a word (WordPiece ##x); None where the store has word starts instead
     counts     float64 [v]: how often each token occurs in the training store; None away from training
     labels     names of the classes, by data source
+    classes    int64 [c]: how often each class occurs in the training rows, by data source; empty away from training
     types      how many values a further field of a batch has in the data (lang: languages); empty away from training
     image      (height, width, channels) of stored images
     entities   how many entities the data names
@@ -39,6 +40,7 @@ class Facts:
     continues: np.ndarray | None = None
     counts: np.ndarray | None = None
     labels: dict[str, list[str]] = field(default_factory=dict)
+    classes: dict[str, np.ndarray] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
     image: tuple[int, int, int] | None = None
     entities: int = 0

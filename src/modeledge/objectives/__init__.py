@@ -178,6 +178,13 @@ def entropy(counts: np.ndarray | None, allowed: slice | np.ndarray = slice(None)
     return float(-(p * np.log(p)).sum())
 
 
+def class_baselines(classes: int, facts: Facts, on: str | None) -> dict[str, float]:
+    """`baselines` of naming one of `classes`: blindly, and by how often each occurs in the source `on` (default: the
+    first that has classes)."""
+    known = entropy(facts.classes.get(on) if on else next(iter(facts.classes.values()), None))
+    return {"uniform": math.log(classes)} | ({} if known is None else {"unigram": known})
+
+
 def token_baselines(
     facts: Facts, counts: np.ndarray | None, allowed: slice | np.ndarray = slice(None)
 ) -> dict[str, float]:

@@ -5,7 +5,6 @@ two vectors are added. Not here: pictures (image_label.py), prompts."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from jaxtyping import Float
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, Slot, Sum, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.objectives import class_baselines
 from modeledge.objectives._task import Task
 
 
@@ -49,4 +49,4 @@ class Classify(Task):
         return {"accuracy": Sum(accuracy(scores, batch.label), (batch.label != IGNORE).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(self.outputs())}
+        return class_baselines(self.outputs(), facts, self.config.on)

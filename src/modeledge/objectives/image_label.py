@@ -6,7 +6,6 @@ Not here: contrast with text (contrast.py), mix-up."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -29,7 +28,7 @@ from modeledge.core import (
     part,
 )
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import Objective
+from modeledge.objectives import Objective, class_baselines
 from modeledge.objectives._show import Show, show
 from modeledge.visibility import Seen
 
@@ -103,4 +102,4 @@ class ImageLabel(Objective):
         return {"accuracy": Sum(accuracy(scores, batch.label), n), "top5": Sum(among.sum(), n)}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(len(self.names))}
+        return class_baselines(len(self.names), facts, self.config.on)

@@ -4,7 +4,6 @@ Source: BERT, arXiv:1810.04805 §5.3: a word's tag is read at its first token; t
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from jaxtyping import Int
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, part
 from modeledge.losses.cross_entropy import accuracy, cross_entropy
-from modeledge.objectives import pick
+from modeledge.objectives import class_baselines, pick
 from modeledge.objectives._task import Task
 
 
@@ -39,4 +38,4 @@ class Tag(Task):
         return {"accuracy": Sum(accuracy(scores, batch.targets), (batch.targets >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": math.log(self.outputs())}
+        return class_baselines(self.outputs(), facts, self.config.on)

@@ -88,6 +88,8 @@ class Stage:
         if not (job.facts and job.facts.labels):  # what the data calls its classes
             named = {n: list(s.labels) for n, s in self.sources.items() if getattr(s, "labels", None)}
             self.facts = replace(self.facts, labels=self.facts.labels | named)
+        counted = {n: found for n, s in self.sources.items() if (found := s.class_counts()) is not None}
+        self.facts = replace(self.facts, classes=counted)
         self.held_out = self.hold_out()
 
     def hold_out(self) -> dict[str, Source]:

@@ -56,6 +56,10 @@ class Source(Part):
         """The rows `index` as they stand, before sampling by language."""
         raise NotImplementedError
 
+    def class_counts(self) -> Int[np.ndarray, " c"] | None:
+        """How often each class occurs in the rows, by its number; None where rows have no classes."""
+        return None
+
     def number(self, count: int, documents: np.ndarray | None = None) -> None:
         """Say how many rows there are and the document each begins in, which tells a row's language where the store has
         languages (`lang`, one a row, unless `cut` gives one a token) and is what sampling by language goes by.

@@ -46,6 +46,11 @@ class Images(Source):
         place = np.array([self.labels.index(name) if name in self.labels else -1 for name in named])
         return place[label]
 
+    def class_counts(self) -> Int[np.ndarray, " c"] | None:
+        if self.label is None or self.label.dtype.kind != "i":
+            return None
+        return np.bincount(self.label[self.label >= 0], minlength=len(self.labels))
+
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         batch = Batch(image=self.store["image"][index])
         if self.label is not None:

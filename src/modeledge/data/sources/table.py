@@ -155,6 +155,12 @@ class LabelledTable(Source):
             return np.array([_float(r, cfg.label) for r in self.records], np.float32)
         return np.array([self.class_number(r, r.value[cfg.label]) for r in self.records], np.int64)
 
+    def class_counts(self) -> Int[np.ndarray, " c"] | None:
+        if not self.labels:
+            return None
+        told = self.label if self.label is not None else self.table.fields["labels"]
+        return np.bincount(told[told != IGNORE], minlength=len(self.labels))
+
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         owner = self.owner[index]
         texts = len(self.table) // max(len(self.owner), 1)  # choice, separate and both have several a row
