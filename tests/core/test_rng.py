@@ -56,3 +56,15 @@ def test_row_draws_are_uniform_and_continue():
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.01
     which = draw.choice(3, size=(500, 200), p=np.array([0.5, 0.3, 0.2]))
     assert np.allclose(np.bincount(which.ravel()) / which.size, [0.5, 0.3, 0.2], atol=0.006)
+
+
+def test_row_draws_succeed_as_often_as_they_should_whatever_the_longest_row_is():
+    n = np.array([0, 1, 30, 7] * 5_000)
+    found = RowRandom(np.arange(len(n)), "a").binomial(n, 0.3)
+    assert (found <= n).all() and (found[n == 0] == 0).all()
+    for size in (1, 7, 30):
+        sigma = np.sqrt(size * 0.3 * 0.7 / 5_000)
+        assert abs(found[n == size].mean() - size * 0.3) < 3 * sigma
+    short = RowRandom(np.arange(4), "a").binomial(n[:4], 0.3)
+    longer = RowRandom(np.arange(4), "a").binomial(np.array([0, 1, 30, 90]), 0.3)
+    assert (short[:3] == longer[:3]).all()

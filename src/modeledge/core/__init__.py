@@ -21,9 +21,10 @@ from modeledge.core.errors import (
 from modeledge.core.facts import Facts
 from modeledge.core.find import Part, add_plugin, build, find, kinds
 from modeledge.core.output import Output, Sum
-from modeledge.core.rng import RowRandom, Shuffle, keyed, seed_of
+from modeledge.core.rng import Draws, RowRandom, Shuffle, keyed, seed_of
 
 __all__ = [
+    "Draws",
     "IGNORE",
     "PER_TOKEN",
     "Batch",

@@ -94,6 +94,15 @@ class RowRandom:
         """Uniform in low..high-1."""
         return (low + (self._bits(shape) % np.uint64(high - low)).astype(np.int64)).astype(dtype)
 
+    def binomial(self, n: np.ndarray, p: float) -> np.ndarray:
+        """How many of n trials succeed, each with probability `p`."""
+        tried = np.arange(int(n.max(initial=0)))
+        return ((self.random((len(n), len(tried))) < p) & (tried < n[:, None])).sum(axis=1)
+
     def choice(self, n: int, *, size: tuple[int, ...], p: np.ndarray) -> np.ndarray:
         """0..n-1 with probabilities `p`."""
         return np.minimum(np.searchsorted(np.cumsum(p), self.random(size), side="right"), n - 1)
+
+
+Draws = np.random.Generator | RowRandom
+"""What chance comes from: one generator for the batch, or one for each row wherever it stands (static masks)."""

@@ -131,7 +131,8 @@ class Feed:
     def rows(self, source: str, step: int) -> Batch:
         """The global batch of raw rows of a source at a step, with each row's number, epoch and share of the run."""
         index, epoch = self.order(source, step)
-        batch = self.sources[source].rows(index, keyed(self.seed, self.split, "rows", source, step))
+        made = self.sources[source]
+        batch = made.rows(index, made.draws(index, epoch, self.seed, self.split, "rows", source, step))
         done = step / self.total if self.split == "train" else 1.0
         return batch.but(row=index, epoch=epoch, done=np.full(len(index), done, np.float32))
 

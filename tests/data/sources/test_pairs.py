@@ -126,6 +126,29 @@ def test_labels_and_cuts_differ_between_keys_and_repeat_with_the_same_key(corpus
     assert (one.is_next != other.is_next).any()
 
 
+def test_static_pairs_come_back_whoever_stands_beside_them_and_only_so_many_are_there(corpus):
+    source = corpus([[20, 30, 25, 40, 15, 8]] * 40).source("segment_pair", length=64, static=3)
+
+    def read(index, epoch):
+        draws = source.draws(np.asarray(index), np.full(len(index), epoch), "step", epoch)
+        batch = source.rows(np.asarray(index), draws)
+        return {i: (tuple(batch.ids[n]), int(batch.is_next[n])) for n, i in enumerate(index)}
+
+    epochs = [read(range(len(source)), epoch) for epoch in range(6)]
+    assert epochs[:3] == epochs[3:]
+    assert all(read(some, 4).items() <= epochs[1].items() for some in ([7], [3, 0, 20], range(9, 30)))
+    kinds = [len({epoch[i] for epoch in epochs}) for i in range(len(source))]
+    assert max(kinds) == 3 and np.mean(kinds) > 2.5
+
+
+@pytest.mark.parametrize("settings", [{"negative": "none"}, {"negative": "swap", "single": "drop"}])
+def test_static_pairs_of_a_single_document_ask_for_no_other(corpus, settings):
+    if settings["negative"] == "none":
+        settings = {**settings, "single": "drop"}
+    source = corpus([[20, 30, 25, 40]] * 1).source("segment_pair", length=64, static=2, **settings)
+    assert len(all_rows(source).ids) == len(source)
+
+
 def test_about_a_tenth_of_the_documents_make_short_rows(corpus):
     source = corpus([[10] * 12] * 2000).source("segment_pair", length=128)
     short = np.unique(source.chunks.document[source.chunks.target < 125]).size / 2000

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts, Part, PartConfig, TooLittle
+from modeledge.core import Batch, DataError, Draws, Facts, Part, PartConfig, TooLittle, keyed
 
 
 class Source(Part):
@@ -42,7 +42,7 @@ class Source(Part):
         """Rows of one epoch."""
         return self.count
 
-    def rows(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+    def rows(self, index: Int[np.ndarray, " b"], rng: Draws) -> Batch:
         """The rows `index`, each in 0..len-1, drawing from `rng` whatever is left to chance."""
         if self.languages is not None:
             index = self.languages.choose(index, rng)
@@ -52,7 +52,11 @@ class Source(Part):
             batch["lang"] = self.store["lang"][self.documents[index]].astype(np.int64)
         return batch
 
-    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+    def draws(self, index: Int[np.ndarray, " b"], epoch: Int[np.ndarray, " b"], *key: int | str) -> Draws:
+        """What chance comes from when the rows `index` are read in these epochs; the key names the step."""
+        return keyed(*key)
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: Draws) -> Batch:
         """The rows `index` as they stand, before sampling by language."""
         raise NotImplementedError
 
@@ -96,11 +100,11 @@ class Languages:
         self.share = share / share.sum()
         self.ends = np.round(np.cumsum(self.share) * len(lang)).astype(np.int64)
 
-    def choose(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Int[np.ndarray, " b"]:
+    def choose(self, index: Int[np.ndarray, " b"], rng: Draws) -> Int[np.ndarray, " b"]:
         """The rows at the places `index` of the epoch."""
         which = np.searchsorted(self.ends, index, side="right")
         begins = np.concatenate([[0], self.ends])[which]
         place, size = index - begins, self.sizes[which]
         whole = (self.ends[which] - begins) // size * size
-        drawn = (rng.random(len(index)) * size).astype(np.int64)
+        drawn = (rng.random((len(index),)) * size).astype(np.int64)
         return self.order[self.first[which] + np.where(place < whole, place % size, drawn)]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from modeledge.core import Draws
 from modeledge.data.sources._frame import Range
 from modeledge.data.store import Store
 
@@ -66,11 +67,9 @@ class Elsewhere:
             self.sizes = np.bincount(self.lang)
             self.begins = np.cumsum(self.sizes) - self.sizes
 
-    def __call__(
-        self, document: Int[np.ndarray, " b"], target: Int[np.ndarray, " b"], rng: np.random.Generator
-    ) -> Range:
+    def __call__(self, document: Int[np.ndarray, " b"], target: Int[np.ndarray, " b"], rng: Draws) -> Range:
         """For each row, sentences from a random one of the other document on until `target` tokens are reached."""
-        u, where = rng.random((2, len(document)))
+        u, where = rng.random((len(document), 2)).T
         first, bounds = self.first, self.bounds
         other = self._other(document, u)
         begin = first[other] + (where * (first[other + 1] - first[other])).astype(np.int64)
@@ -89,7 +88,7 @@ class Elsewhere:
         return self.order[begin + drawn + (drawn >= self.rank[document] - begin)]
 
 
-def truncate(a: Range, b: Range, room: int, rng: np.random.Generator) -> list[Range]:
+def truncate(a: Range, b: Range, room: int, rng: Draws) -> list[Range]:
     """Shorten pairs to `room` tokens: one token after the other leaves the longer part (B if equal), from its front or
     its back with equal probability. Source: the released BERT builder; the sizes in closed form."""
     total = np.minimum(a.size + b.size, room)

@@ -4,7 +4,7 @@ Source: BERT, arXiv:1810.04805 §3.1 and its released data builder; sentence ord
 builder walks through a document: it collects sentences up to a target length, ends A at a random sentence, and takes
 the rest as B or, for a negative, sentences of another document; what a negative left unused is read again. So the
 chunks depend on chance: they are drawn once (`passes` times over the corpus); where A ends, whether B is random, which
-document it comes from and what is truncated is drawn anew for every batch."""
+document it comes from and what is truncated is drawn anew for every reading, or `static` times in all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, Facts, TooLittle, keyed
+from modeledge.core import Batch, Draws, Facts, RowRandom, TooLittle, keyed
 from modeledge.data import _kept
 from modeledge.data._kept import Piece, kept
 from modeledge.data.sources import Source
@@ -37,12 +37,14 @@ class SegmentPair(Source):
         single: a chunk of one sentence has nothing after it: take a random B (the released builders, which is why
         more than half of BERT's pairs are random) or drop it, as `negative: none` always does; short: share of
         documents cut to shorter rows; passes: independent cuttings of the corpus in one epoch (BERT's duplication
-        factor 10, ALBERT's 40)."""
+        factor 10, ALBERT's 40); static: so many fixed pairs of a chunk, reused over the epochs (0: a new one at each
+        reading)."""
 
         negative: Literal["random", "swap", "none"] = "random"
         single: Literal["random", "drop"] = "random"
         short: float = Field(0.1, ge=0, le=1)
         passes: int = Field(1, ge=1, le=100)
+        static: int = Field(0, ge=0)
 
     def __init__(self, config: Config, store: Store, facts: Facts, split: str = "train"):
         super().__init__(config, store, facts, split)
@@ -75,17 +77,23 @@ class SegmentPair(Source):
                 several = found.end - found.begin >= least
                 yield {name: column[several] for name, column in found._asdict().items()}
 
-    def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
+    def draws(self, index: Int[np.ndarray, " b"], epoch: Int[np.ndarray, " b"], *key: int | str) -> Draws:
+        static = self.config.static
+        if not static:
+            return super().draws(index, epoch, *key)
+        return RowRandom(index * static + epoch % static, "static pair")
+
+    def cut(self, index: Int[np.ndarray, " b"], rng: Draws) -> Batch:
         cfg, bounds = self.config, self.bounds
         begin, end, document, target = (column[index] for column in self.chunks)
-        u, where, flip = rng.random((3, len(index)))
+        u, where, flip = rng.random((len(index), 3)).T
         single = end - begin == 1
         middle = begin + 1 + (where * np.maximum(end - begin - 1, 1)).astype(np.int64)
         middle = np.minimum(middle, end)
         elsewhere = single | (u < 0.5) if cfg.negative == "random" else single
         a = Range(bounds[begin], bounds[middle] - bounds[begin])
         b = Range(bounds[middle], bounds[end] - bounds[middle])
-        if elsewhere.any():
+        if cfg.negative == "random" or (cfg.negative == "swap" and cfg.single == "random"):
             there = self.elsewhere(document, np.maximum(target - a.size, 1), rng)
             b = Range(np.where(elsewhere, there.begin, b.begin), np.where(elsewhere, there.size, b.size))
         swap = ~elsewhere & (flip < 0.5) if cfg.negative == "swap" else np.zeros_like(elsewhere)

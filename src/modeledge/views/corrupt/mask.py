@@ -8,10 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from modeledge.core import IGNORE, RowRandom
-
-Draws = np.random.Generator | RowRandom
-"""What chance comes from: one generator for the batch, or one for each row wherever it stands (static masks)."""
+from modeledge.core import IGNORE, Draws
 
 
 def choose_exactly(
