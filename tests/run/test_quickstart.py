@@ -46,7 +46,7 @@ def test_the_story_runs_from_sources_to_report(library, tmp_path, monkeypatch, c
     assert len(story["samples"]) == 3 and all("[MASK]" in s["text"] for s in story["samples"])
     page = (out / "run" / "report.html").read_text()
     assert "Which package does a docstring belong to?" in page and "Filled masks" in page
-    assert (out / "hf" / "model.safetensors").is_file() and story["export"]["type"] == "bert"
+    assert (out / "hf" / "model.safetensors").is_file() and story["export"]["type"] == "roberta-prelayernorm"
     printed = capsys.readouterr().out
     assert "modeledge pretrain bert" in printed.splitlines()[-2] and "accuracy" in printed
     with pytest.raises(InputError, match="already something here"):
