@@ -118,7 +118,8 @@ def test_vectors_of_the_store_are_taken_and_stay_as_they_are():
     with pytest.raises(InputError, match="entity_width: 8, but the store's vectors of entities are 5 wide"):
         build("backbones", config, Facts(vocab=40, entities=E, vectors=vectors[:, :5]))
     with pytest.raises(InputError, match="no vectors of entities"):
-        build("backbones", config, Facts(vocab=40, entities=E, names=["x"] * E))
+        build("backbones", config, Facts(vocab=40, entities=E, names=["x"] * E, counts=np.ones(40)))
+    build("backbones", config, Facts(vocab=40, entities=E, names=["x"] * E))  # a model that is read again
 
 
 def test_padding_changes_nothing(batch):

@@ -59,6 +59,43 @@ def test_a_graph_answers_what_no_text_said_and_another_graph_answers_otherwise(t
 
 
 @pytest.mark.slow
+def test_what_a_graph_knows_of_entities_answers_questions_about_names_never_asked_about(tmp_path):
+    """ERNIE: which town a name belongs to stands in no text, only in the vectors that TransE made of the facts."""
+    rng, cities = np.random.default_rng(0), ["berlin", "lima", "oslo", "cairo"]
+    letters = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
+    names = sorted({"".join(rng.choice(letters, 2)) for _ in range(2500)})
+    home = {name: cities[i] for name, i in zip(names, rng.integers(0, 4, len(names)), strict=True)}
+    (tmp_path / "facts.tsv").write_text("".join(f"{name}\tlies in\t{city}\n" for name, city in home.items()))
+    (tmp_path / "forms.tsv").write_text("".join(f"{name}\t{name}\n" for name in names))
+    asked = [{"text": f"in which town is {name} ?", "label": home[name]} for name in names]
+    for file, rows in (("train", asked[:-200]), ("valid", asked[-200:])):  # no question is about the same name
+        (tmp_path / f"q.{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    text = [f"{a} is not far from {b} and {c} ." for a, b, c in rng.choice(names, (4000, 3))]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in text))
+    prepare(tmp_path / "facts.tsv", out=tmp_path / "graph", kind="triples", valid_fraction=0)
+    sets = ["loop.steps=1500", "loop.batch=512", "backbone.width=20"]
+    pretrain("transe", data=[str(tmp_path / "graph")], out=tmp_path / "transe", size="tiny", sets=sets, quiet=True)
+    marks = {"entities": tmp_path / "forms.tsv", "vectors": tmp_path / "transe"}
+    config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=400)
+    prepare(tmp_path / "text.jsonl", out=tmp_path / "s", tokenizer=config, documents="line", **marks)
+    sets = [
+        "backbone={width: 64, ffn: {width: 128}, entity_width: 20}",
+        "loop={steps: 150, batch: 32, precision: fp32}",
+    ]
+    sets += ["data.text={kind: document, length: 32}", "optim.lr=1e-3"]
+    sets += ["objectives=[{kind: entity_denoising, exchange: 0.05, hide: 0.15, mask: {kind: mlm}}]"]
+    pretrain("ernie_thu", data=[str(tmp_path / "s")], out=tmp_path / "run", size="tiny", sets=sets, quiet=True)
+    found = {}
+    for name, columns in (("none", {}), ("marked", {"entities": str(tmp_path / "forms.tsv")})):
+        question = Question("classify", tmp_path / "q.train.jsonl", columns=columns)
+        tuned = finetune(tmp_path / "run", question, Tuning(epochs=10, lr=2e-3), out=tmp_path / name, quiet=True)
+        found[name] = tuned.figures[0]["accuracy"]
+    assert found["marked"] > 0.8 > 0.5 > found["none"], found
+    rows = predict(tmp_path / "marked", texts=[asked[-1]["text"]], columns={"entities": str(tmp_path / "forms.tsv")})
+    assert rows[0]["label"] == asked[-1]["label"]
+
+
+@pytest.mark.slow
 def test_a_field_that_was_taken_out_is_found_again_better_with_types_than_without(tmp_path):
     rng = np.random.default_rng(0)
     towns = ["berlin", "lima", "oslo", "cairo", "delhi", "paris", "quito", "tunis", "dakar", "seoul"]

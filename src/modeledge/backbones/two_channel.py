@@ -114,7 +114,7 @@ class TwoChannel(nn.Module, Part):
                 )
             with torch.no_grad():
                 self.entity.weight.copy_(torch.tensor(facts.vectors))
-        elif facts.names:  # data with entities, but nothing is known of them
+        elif facts.names and facts.counts is not None:  # a text with entities, and nothing is known of them
             raise InputError(
                 "backbone.vectors: the store has no vectors of entities\n  next: prepare the text with --vectors "
                 "(a model of triples), or --set backbone.vectors=learnt"

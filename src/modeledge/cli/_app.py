@@ -61,6 +61,9 @@ Data = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Columns = Annotated[list[str], typer.Option(help="Which columns hold what: --column text=body. May be repeated.")]
 Graph = Annotated[Path | None, typer.Option(help="Facts to hang onto words: subject, relation, object.")]
+Entities = Annotated[
+    Path | None, typer.Option(help="Mark these for a model that knows entities: surface form, tab, entity.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Out = Annotated[Path, typer.Option(help="Where to write.")]
 

@@ -12,6 +12,7 @@ from modeledge.cli._app import (
     Columns,
     Data,
     Device,
+    Entities,
     Graph,
     Json,
     Out,
@@ -27,6 +28,11 @@ from modeledge.cli._app import (
 TASKS = "classify, classify_pair, regress, tag, span_qa, choice, embed, hops, text_to_text or image_label."
 
 
+def roles(column: list[str], **files: Path | None) -> dict[str, str]:
+    """What holds what: the columns of the table, and files about its texts."""
+    return pairs(column, "--column") | {name: str(file) for name, file in files.items() if file}
+
+
 @app.command()
 def finetune(
     folder: Annotated[Path, typer.Argument(help="A run or model folder.")],
@@ -36,6 +42,7 @@ def finetune(
     valid: Annotated[Path | None, typer.Option(help="Rows to judge on (default: x.valid.* beside x.train.*).")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    entities: Entities = None,
     length: Annotated[int | None, typer.Option(help="Tokens a row.", min=8)] = None,
     long: Annotated[
         str, typer.Option(help="Texts too long for a row: cut, or recall, the blocks a judge picks (CogLTX).")
@@ -73,7 +80,7 @@ def finetune(
     ):
         if given not in known:
             raise errors().InputError(errors().unknown(option, "choice", given, known))
-    columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+    columns = roles(column, graph=graph, entities=entities)
     question = Question(task, data, valid, columns or None, length, orders, long)  # type: ignore[arg-type]
     tuning = Tuning(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
@@ -104,6 +111,7 @@ def evaluate(
     name: Annotated[list[str], typer.Option(help="With --shots: what a class is called: --name 1=positive.")] = [],  # noqa: B006
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    entities: Entities = None,
     sets: Sets = [],  # noqa: B006
     device: Device = "auto",
     as_json: Json = False,
@@ -111,7 +119,7 @@ def evaluate(
     """The figures of a model on labelled rows or held-out data."""
     from modeledge.run.predict import Shots, evaluate_model
 
-    columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+    columns = roles(column, graph=graph, entities=entities)
     asked = None if shots is None else Shots(shots, by, pairs(name, "--name"))  # type: ignore[arg-type]
     figures = evaluate_model(folder, data, task=task, shots=asked, columns=columns or None, sets=sets, device=device)
     show(figures, as_json=as_json, text="\n".join(f"{k}: {v:.4f}" for k, v in figures.items()))
@@ -125,6 +133,7 @@ def predict(
     task: Annotated[str | None, typer.Option(help="Which, of a model taught several: its objective's name.")] = None,
     column: Columns = [],  # noqa: B006
     graph: Graph = None,
+    entities: Entities = None,
     sets: Sets = [],  # noqa: B006
     beams: Annotated[
         int, typer.Option(help="Models that write: keep so many candidates (1: the best token).", min=1)
@@ -161,7 +170,7 @@ def predict(
     elif text and fills_blanks(loaded):
         answers = fill_blanks(loaded, text, how, limit=limit)
     else:
-        columns = pairs(column, "--column") | ({"graph": str(graph)} if graph else {})
+        columns = roles(column, graph=graph, entities=entities)
         answers = run(loaded, data, texts=text, task=task, columns=columns or None, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)

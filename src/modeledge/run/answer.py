@@ -4,7 +4,7 @@ Not here: what an answer is for each task (tasks.py), the verbs (predict.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,17 @@ def rows_for(
     if kind.reads == "table":
         known = {k: v for k in ROLES if (v := getattr(config, k, None))}
         keys |= known_columns(task_of(loaded.model, task)[0], known | (columns or {})) | {"limit": None}
+        require_entities(loaded, keys)
     return kind(kind.Config.model_validate(keys | changes), store, loaded.facts, "train")
+
+
+def require_entities(loaded: Loaded, columns: Mapping[str, Any]) -> None:
+    """Raise InputError if entities are to be marked for a model that does not read them."""
+    if columns.get("entities") and not hasattr(loaded.model.backbone, "entity"):
+        raise InputError(
+            f"{loaded.path}: --entities: this model reads no entities\n  next: leave it out, or a model from a recipe "
+            "like ernie_thu"
+        )
 
 
 def open_for(loaded: Loaded, data: str | Path, *, valid: str | Path | None = None) -> Store | Table:

@@ -59,8 +59,10 @@ class LongTexts(Setting):
     def require(self) -> None:
         if self.question.task not in TASKS:
             raise InputError(f"--long recall: for {', '.join(TASKS)}; not for --task {self.question.task}")
-        if self.tuning.mix or self.tuning.auxiliary or self.question.orders == "both" or "graph" in self.columns:
-            raise InputError("--long recall: takes no --mix, --auxiliary, --orders both or --graph")
+        if self.tuning.mix or self.tuning.auxiliary or self.question.orders == "both":
+            raise InputError("--long recall: takes no --mix, --auxiliary or --orders both")
+        if {"graph", "entities"} & self.columns.keys():
+            raise InputError("--long recall: takes no --graph or --entities")
         super().require()
 
     def data_keys(self) -> dict[str, Any]:

@@ -171,8 +171,7 @@ class Task(Base):
 
     def _asked(self, trained: Trained) -> tuple[Question, Tuning]:
         columns: dict[str, Any] = {**self.columns, **trained.columns}
-        if "graph" in columns:
-            columns["graph"] = str(trained.files(columns["graph"]))
+        columns |= {name: str(trained.files(columns[name])) for name in ("graph", "entities") if name in columns}
         data = trained.files(self.data)
         valid = trained.files(self.valid) if self.valid else None
         question = Question(self.task, data, valid, columns or None, self.length, metric=self.metric, name=self.task)

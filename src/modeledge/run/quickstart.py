@@ -27,7 +27,7 @@ from modeledge.run.progress import Silent
 from modeledge.run.report import write_report
 
 RECIPE = "bert"
-RATES = {"pre-trained": (5e-4, 1e-3), "from scratch": (5e-4, 1e-3)}
+RATES = {"pre-trained": (5e-4, 1e-3), "from scratch": (1e-3, 2e-3)}
 """Learning rates each contender may choose from."""
 SHORT = ("objectives=[{kind: mlm}]", "data.text={kind: full_sentences, length: 64}", "backbone.join=pre")
 """What a run of three minutes wants, and BERT itself has not: every token spent on the masked words of one text (half

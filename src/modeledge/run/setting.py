@@ -18,7 +18,7 @@ from modeledge.data.store import Store
 from modeledge.data.tables import Table
 from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
-from modeledge.run.answer import judge, open_for
+from modeledge.run.answer import judge, open_for, require_entities
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.forms import (
     TOKENWISE,
@@ -76,6 +76,7 @@ class Setting:
             raise InputError(
                 f"{self.loaded.path}: this model does not read text\n  next: --task image_label for pictures"
             )
+        require_entities(self.loaded, self.columns)
         if self.question.task == "text_to_text":
             self.written()
         else:
@@ -108,7 +109,9 @@ class Setting:
         for what, source in (("training", self.source), ("validation", self.valid)):
             if source is not None:
                 cut = getattr(source, "truncated", 0)
-                say(f"{what}: {len(source)} rows" + (f", {cut} cut to {source.config.length} tokens" if cut else ""))
+                linked = f", {source.linker.found} entities" if getattr(source, "linker", None) else ""
+                cut = f", {cut} cut to {source.config.length} tokens" if cut else ""
+                say(f"{what}: {len(source)} rows{cut}{linked}")
 
     # -- the recipe ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class Setting:
     def tree(self, seed: int) -> Tree:
         """The recipe of one seed."""
         t, old = self.tuning, self.loaded.tree.keys
-        sample = {"limit": t.labels, "seed": seed} if t.labels is not None else {}
+        sample = {"limit": {"rows": t.labels, "seed": seed}} if t.labels is not None else {}
         more, data = self.auxiliary()
         keys: dict[str, Any] = {k: old[k] for k in ("family", "source", "tokenizer", "backbone") if k in old}
         keys |= {

@@ -45,9 +45,9 @@ class Kind:
     ask: Callable[..., Answers] | None = None
 
 
-ROLES = ("text", "second", "label", "choices", "graph")
+ROLES = ("text", "second", "label", "choices", "graph", "entities")
 """What a column can be: the (first) text, words or question; the second text or the passage; what is asked; options.
-`graph` is no column but a file of facts about the words of the texts."""
+`graph` and `entities` are no columns but files about the words of the texts."""
 
 
 # -- reading: one dict a record of the table -----------------------------------------------------------------------

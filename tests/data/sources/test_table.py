@@ -199,7 +199,7 @@ def test_rows_to_predict_need_no_label(rows):
 
 def test_a_limit_draws_rows_by_its_seed(rows):
     columns = {"text": [f"it was {n}" for n in range(50)], "label": [n % 2 for n in range(50)]}
-    drawn = [all_rows(rows(columns, limit=10, seed=s, length=16)).row.tolist() for s in (0, 0, 1)]
+    drawn = [all_rows(rows(columns, limit={"rows": 10, "seed": s}, length=16)).row.tolist() for s in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) == 10
 
 

@@ -1,4 +1,4 @@
-"""Rows of different lengths in memory, padded a batch at a time."""
+"""Rows of different lengths in memory, padded a batch at a time; samples of rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
+from pydantic import Field
 
-from modeledge.core import Batch
+from modeledge.core import Batch, Config, keyed
+
+
+class Limit(Config):
+    """rows: at most so many; seed: which."""
+
+    rows: int = Field(ge=1)
+    seed: int = 0
+
+    def of(self, count: int) -> Int[np.ndarray, " n"]:
+        """The chosen ones among `count`, in their order."""
+        return np.sort(keyed(self.seed, "limit").permutation(count)[: self.rows])
 
 
 class Rows:

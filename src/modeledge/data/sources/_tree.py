@@ -18,8 +18,9 @@ from modeledge.data._gazetteer import Gazetteer
 from modeledge.data._names import Numbers
 from modeledge.data.readers import Bad, Record, Wanted, read
 from modeledge.data.sources._forms import Row
+from modeledge.data.sources._mentions import mentions
 
-_INSERTED = {"special": False, "word_starts": False, "labels": IGNORE, "words": -1, "segments": 1}
+_INSERTED = {"special": False, "word_starts": False, "labels": IGNORE, "words": -1, "entities": -1, "segments": 1}
 """What stands at the tokens of a branch in each field of a row."""
 
 
@@ -59,13 +60,8 @@ class Tree:
 
     def grow(self, rows: list[Row], length: int) -> list[Row]:
         """The rows with their branches, cut to `length`; further fields `positions`, `branch` and `anchor`."""
-        special = [row["special"] for row in rows]
-        edges = [s | np.append(True, s[:-1]) for s in special]  # nothing is found across special tokens
-        ids, edge = np.concatenate([row["ids"] for row in rows]), np.concatenate(edges)
-        found = self.gazetteer.find(ids, self.tokenizer.word_starts(ids) | edge, np.flatnonzero(edge))
-        ends = np.cumsum([len(s) for s in special])[:-1]
-        marks, starts = (np.split(field, ends) for field in found)
-        return [self._grown(*of, length) for of in zip(rows, marks, starts, strict=True)]
+        found = mentions(rows, self.gazetteer, self.tokenizer)
+        return [self._grown(row, *of, length) for row, of in zip(rows, found, strict=True)]
 
     def _grown(self, row: Row, marks: np.ndarray, starts: np.ndarray, length: int) -> Row:
         ids = row["ids"]

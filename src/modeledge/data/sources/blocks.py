@@ -17,7 +17,7 @@ from pydantic import Field
 from modeledge.core import Facts, InputError, PartConfig
 from modeledge.data.sources._cuts import cut_blocks, mark_costs
 from modeledge.data.sources._forms import find_span
-from modeledge.data.sources._rows import Rows
+from modeledge.data.sources._rows import Limit, Rows
 from modeledge.data.sources._table_forms import answers_of
 from modeledge.data.sources.table import _FILLS, LabelledTable
 
@@ -68,8 +68,7 @@ class Blocks(LabelledTable):
         second: str | None = None
         label: str = "label"
         labels: tuple[str, ...] | None = None
-        limit: int | None = Field(None, ge=1)
-        seed: int = 0
+        limit: Limit | None = None
 
     def __init__(self, config: Config, store: Any, facts: Facts, split: str = "train"):
         if isinstance(store, Picked):

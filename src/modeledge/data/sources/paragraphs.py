@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field
 
-from modeledge.core import Batch, DataError, Facts, InputError, PartConfig, keyed
+from modeledge.core import Batch, DataError, Facts, InputError, PartConfig
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources import Source
 from modeledge.data.sources._links import QUESTION, Graph, Place, Story, graph_of
-from modeledge.data.sources._rows import Rows
+from modeledge.data.sources._rows import Limit, Rows
 
 SENTENCES = 16
 """Sentences of a paragraph that are read."""
@@ -37,7 +37,7 @@ class Paragraphs(Source):
     class Config(PartConfig):
         """length: tokens a node; text, second, label: the columns of the question, the paragraphs and the answer;
         supports: of the supporting sentences (title, number), where there are some; others: nodes of wrong answers;
-        limit: only so many questions, drawn with `seed`."""
+        limit: only so many questions."""
 
         length: int = Field(512, ge=16)
         target: Literal["class", "none"] = "class"
@@ -46,8 +46,7 @@ class Paragraphs(Source):
         label: str = "answer"
         supports: str = "supporting_facts"
         others: int = Field(2, ge=0)
-        limit: int | None = Field(None, ge=1)
-        seed: int = 0
+        limit: Limit | None = None
 
     reads = "table"
 
@@ -64,7 +63,7 @@ class Paragraphs(Source):
         stories = [story_of(r, config) for r in self.records]
         kept = np.arange(len(stories))
         if config.limit is not None:
-            kept = np.sort(keyed(config.seed, "limit").permutation(len(stories))[: config.limit])
+            kept = config.limit.of(len(stories))
         self.records, self.stories = [self.records[i] for i in kept], [stories[i] for i in kept]
         self.missing = 0
         for story in self.stories:

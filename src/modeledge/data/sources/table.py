@@ -12,17 +12,18 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field, model_validator
 
-from modeledge.core import IGNORE, Batch, DataError, Facts, InputError, PartConfig, keyed, nearest
+from modeledge.core import IGNORE, Batch, DataError, Facts, InputError, PartConfig, nearest
 from modeledge.data.readers import Record, Wanted
 from modeledge.data.sources import Source
-from modeledge.data.sources._rows import Rows
+from modeledge.data.sources._mentions import Linker
+from modeledge.data.sources._rows import Limit, Rows
 from modeledge.data.sources._table_forms import FORMS, Encoded, Reader, options_of, wanted_columns
 from modeledge.data.sources._tree import FactsFile, Tree
 from modeledge.data.store import Store
 from modeledge.data.tables import Table, rows_of
 
 _SLICE = 1024
-_FILLS = {"special": 1, "word_starts": 1, "labels": IGNORE, "words": -1, "passage_spans": -1}
+_FILLS = {"special": 1, "word_starts": 1, "labels": IGNORE, "words": -1, "passage_spans": -1, "entities": -1}
 
 
 class LabelledTable(Source):
@@ -43,8 +44,8 @@ class LabelledTable(Source):
         choices: columns of the options, or one column with a list of them; stride: tokens two windows share;
         labels: names of the classes (default: those of the training rows, sorted), or what the options are numbered by
         (default: from 1 if a training row names the last of them so and none says 0, else from 0);
-        limit: only so many rows, drawn with `seed`; graph: a file of facts to hang onto the words they are about
-        (K-BERT)."""
+        limit: only so many rows; graph: a file of facts to hang onto the words they are about
+        (K-BERT); entities: a file of surface forms and the entities they name, to be marked (Tsinghua ERNIE)."""
 
         length: int = Field(128, ge=8, le=1 << 16)
         form: Literal["text", "both", "separate", "choice", "words", "span", "generate"] = "text"
@@ -55,14 +56,16 @@ class LabelledTable(Source):
         choices: tuple[str, ...] = ()
         stride: int = Field(64, ge=0)
         labels: tuple[str, ...] | None = None
-        limit: int | None = Field(None, ge=1)
-        seed: int = 0
+        limit: Limit | None = None
         graph: FactsFile | None = None
+        entities: str | None = None
 
         @model_validator(mode="after")
         def _hangs(self) -> LabelledTable.Config:
             if self.graph is not None and self.form in ("span", "generate"):
                 raise ValueError(f"facts cannot be hung onto rows of the form {self.form!r}")
+            if self.entities is not None and self.form == "generate":
+                raise ValueError("entities are not marked in rows of the form 'generate'")
             return self
 
     reads = "table"
@@ -72,12 +75,13 @@ class LabelledTable(Source):
         if facts.tokenizer is None:
             raise InputError(f"{store.path}: reading a table of texts needs the model's tokenizer")
         self.tree = Tree(config.graph, facts.tokenizer) if config.graph else None
+        self.linker = Linker(config.entities, facts) if config.entities else None
         records = self._read(self.store)
         self.labels = self._label_names(records)
         self.numbers = {name: i for i, name in enumerate(self.labels)}
         kept = np.arange(len(records))
         if config.limit is not None and split == "train":
-            kept = np.sort(keyed(config.seed, "limit").permutation(len(records))[: config.limit])
+            kept = config.limit.of(len(records))
         self.row = kept
         self.records = [records[i] for i in kept]
         parts = [self._encode(first) for first in range(0, len(self.records), _SLICE)]
@@ -103,9 +107,11 @@ class LabelledTable(Source):
     def _encode(self, first: int) -> Encoded:
         reader = Reader(self.config, self.facts.tokenizer, self.class_number)
         made = FORMS[self.config.form](reader, self.records[first : first + _SLICE])
-        if self.tree is None:
-            return made
-        return made._replace(rows=self.tree.grow(made.rows, self.config.length))
+        if self.linker is not None:
+            made = made._replace(rows=self.linker.mark(made.rows))
+        if self.tree is not None:
+            made = made._replace(rows=self.tree.grow(made.rows, self.config.length))
+        return made
 
     def _label_names(self, records: list[Record]) -> list[str]:
         cfg = self.config
