@@ -1,10 +1,11 @@
 """Every bench of a tier, one after the other, and one table of what came out.
 
     python bench/all.py [--tier cpu|gpu] [--only NAME ...] [--data FOLDER] [--history FILE]
+    python bench/all.py --page docs/performance.md    # the newest of the history, into the page; nothing is run
 
 `--data` is a folder with text/*.parquet and image/*.parquet (default: $MODELEDGE_DATA). Run it on a machine that does
-nothing else. Exit code 1 if a floor is missed. The history keeps every result; one that is 5 % below the last on the
-same kind of machine is pointed out."""
+nothing else. Exit code 1 if a floor is missed. The history (bench/results/TIER.jsonl) keeps every result; one that is
+5 % off the last on the same kind of machine is pointed out."""
 
 from __future__ import annotations
 
@@ -16,9 +17,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from _ratio import machine
 
 HERE = Path(__file__).parent
+TIERS = ("cpu", "gpu")
 RATIO = re.compile(r"^RATIO (\S+?)=(-?[\d.]+)s?\b(.*?)floor=([\d.]+) goal=([\d.]+)\S*(.*)$", re.MULTILINE)
 TEXT, PICTURES = "text/en_textbooks.train.parquet", "image/cifar10.valid.parquet"
 
@@ -76,17 +80,21 @@ def commands(tier: str, data: Path) -> dict[str, list[str]]:
 def main() -> int:
     """Run, collect, print; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tier", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--tier", choices=TIERS, default="cpu")
     parser.add_argument("--only", nargs="*", default=None)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MODELEDGE_DATA", "data")))
-    parser.add_argument("--history", type=Path, default=Path("results/bench.jsonl"))
+    parser.add_argument("--history", type=Path, default=None)
+    parser.add_argument("--page", type=Path, default=None)
     parser.add_argument("--limit", type=float, default=900, help="seconds a bench may take")
     given = parser.parse_args()
+    if given.page is not None:
+        given.page.write_text(paged(given.page.read_text(encoding="utf-8")), encoding="utf-8")
+        return 0
+    history = given.history or HERE / "results" / f"{given.tier}.jsonl"
     if not (given.data / TEXT).is_file():
         parser.error(f"{given.data / TEXT}: no such file; name the folder with --data or MODELEDGE_DATA")
-    before = {}
-    if given.history.is_file():
-        before = {r["name"]: r["x"] for r in map(json.loads, given.history.read_text().splitlines())}
+    here = kind_of_machine()
+    before = {r["name"]: r["x"] for r in records(history) if r["machine"] == here}
     wanted = {n: c for n, c in commands(given.tier, given.data).items() if not given.only or n in given.only}
     rows, failed = [], []
     for name, (script, *arguments) in wanted.items():
@@ -104,13 +112,41 @@ def main() -> int:
         rows += found
         for one in found:
             print(one.row(before.get(one.name)), file=sys.stderr, flush=True)
-    given.history.parent.mkdir(parents=True, exist_ok=True)
-    with open(given.history, "a", encoding="utf-8") as out:
-        out.writelines(json.dumps({"date": time.strftime("%Y-%m-%d"), **one._asdict()}) + "\n" for one in rows)
-    print("| | measured | floor | goal | |\n|---|---|---|---|---|")
+    history.parent.mkdir(parents=True, exist_ok=True)
+    with open(history, "a", encoding="utf-8") as out:
+        now = {"date": time.strftime("%Y-%m-%d"), "machine": here}
+        out.writelines(json.dumps({**now, **one._asdict()}) + "\n" for one in rows)
+    print(HEAD)
     print("\n".join(one.row(before.get(one.name)) for one in rows))
     print("".join(f"\nnot measured: {f}" for f in failed))
     return int(bool(failed) or not all(one.passed for one in rows))
+
+
+HEAD = "| | measured | floor | goal | |\n|---|---|---|---|---|"
+
+
+def records(history: Path) -> list[dict[str, Any]]:
+    """What a history holds, the oldest first."""
+    return [json.loads(one) for one in history.read_text().splitlines()] if history.is_file() else []
+
+
+def kind_of_machine() -> str:
+    """What figures may be compared with each other."""
+    known = machine()
+    return f"{known['cores']} cores ({', '.join(known['cpu_flags'][-2:])}), torch {known['versions']['torch']}"
+
+
+def paged(page: str) -> str:
+    """The page with a table between the marks of each tier: the newest figure of each name, and on what machine."""
+    for tier in TIERS:
+        newest = {r["name"]: r for r in records(HERE / "results" / f"{tier}.jsonl")}
+        where = sorted({f"{r['machine']}, {r['date']}" for r in newest.values()})
+        rows = [Line(*(r[f] for f in Line._fields)).row(None) for r in newest.values()]
+        lines = [*(f"Measured on {w}." for w in where), "", HEAD, *rows] if rows else ["Not run yet."]
+        made = "\n".join(["", *lines, ""])
+        begin, end = f"<!-- {tier} -->", f"<!-- /{tier} -->"
+        page = page[: page.index(begin) + len(begin)] + made + page[page.index(end) :]
+    return page
 
 
 def line(found: re.Match[str]) -> Line:
