@@ -70,6 +70,31 @@ def test_plain_states_are_those_of_xlnet():
 
 
 @torch.no_grad()
+def test_rows_read_backwards_are_those_of_xlnet_with_bi_data():
+    ours, g = backbone(), torch.Generator().manual_seed(3)
+    ids = torch.randint(0, V, (4, 2 * T), generator=g)
+    theirs = twin(ours, bi_data=True)  # the second half of the batch is backward there
+    one = theirs(ids[:, :T], use_mems=True)
+    two = theirs(ids[:, T:], mems=one.mems).last_hidden_state
+    backward = torch.tensor([False, False, True, True])
+    first = ours(Batch(ids=ids[:, :T], backward=backward))
+    torch.testing.assert_close(first.states, one.last_hidden_state, atol=1e-5, rtol=1e-5)
+    memory = torch.stack(first.memory, dim=1)[:, :, -6:]
+    second = ours(Batch(ids=ids[:, T:], backward=backward), memory=memory).states
+    torch.testing.assert_close(second, two, atol=1e-5, rtol=1e-5)
+    forward = ours(Batch(ids=ids[:, T:]), memory=memory).states
+    assert torch.equal(forward[:2], second[:2]) and not torch.allclose(forward[2:], second[2:], atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_text_read_backwards_is_the_text():
+    """Every token sees every other, so only the distances can tell; and they have the sign of the text."""
+    ours, (ids, _, _) = backbone(), rows()
+    turned = ours(Batch(ids=ids.flip(1), backward=torch.ones(B, dtype=torch.bool))).states
+    torch.testing.assert_close(turned.flip(1), ours(Batch(ids=ids)).states, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_both_streams_with_memory_are_those_of_xlnet():
     ours, (ids, target, rank) = backbone(), rows()
     theirs = twin(ours)

@@ -19,7 +19,7 @@ from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
-from modeledge.layers.attention._relative import Keys, RelativeAttention, distances
+from modeledge.layers.attention._relative import Keys, RelativeAttention, distances, reverse
 from modeledge.layers.embeddings import Table
 from modeledge.visibility import Seen
 
@@ -121,14 +121,17 @@ class TwoStream(nn.Module, Part):
         query: Query | None = None,
         memory: Float[Tensor, "b n k d"] | None = None,
     ) -> Output:
-        """Content states of every token and, with `query`, query states at its places (b m d).
+        """Content states of every token and, with `query`, query states at its places (b m d). In a row that is read
+        `backward` distances have the other sign: what stands before a token there follows it in the text.
 
         memory: what each layer read of the k tokens before the row; `seen` and `query.seen` begin with them. The
         output's `memory` is what each layer read of this row, with its gradient."""
         kept, (b, t) = Keep(keep), batch["ids"].shape
         past = 0 if memory is None else memory.shape[2]
         x = self.dropout(kept("embedding", self.embed(batch["ids"])))
-        far = self.dropout(distances(self.width, t, past + t, clamp=self.config.clamp, like=x))
+        far = distances(self.width, t, past + t, clamp=self.config.clamp, like=x)
+        turned = batch.get("backward")
+        far = self.dropout(far if turned is None else torch.stack([far, reverse(far)]))
         content = Look("", dense(seen, t, past, x.device), self._other(batch, past), None, t)
         asked = content
         if query is not None:
@@ -141,6 +144,8 @@ class TwoStream(nn.Module, Part):
             read.append(x)
             whole = x if memory is None else torch.cat([memory[:, i].to(x.dtype), x], dim=1)
             keys = block.attention.keys(whole, far)  # type: ignore[union-attr]
+            if turned is not None:
+                keys = keys._replace(r=keys.r[turned.long()])
             if g is not None:
                 g = block(g, keys, asked._replace(name=f"blocks.{i}.query"), kept)
             x = kept(f"blocks.{i}", block(x, keys, content._replace(name=f"blocks.{i}.attention"), kept))

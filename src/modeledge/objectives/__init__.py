@@ -54,6 +54,9 @@ class Objective(nn.Module, Part):
     apart = True
     """Where a source names the documents of a row (`isolate: true`), they do not see each other."""
 
+    backward = False
+    """It knows rows that are read from their end (the field `backward`)."""
+
     whole_batch = False
     """Its loss depends on which rows share a forward pass (contrast in the batch), so the batch must not be cut."""
 

@@ -41,6 +41,7 @@ class PermutationLM(Remembering):
         head: Annotated[PartConfig, Slot("heads")] = part("token", transform="none")
 
     config: Config
+    backward = True
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)

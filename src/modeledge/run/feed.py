@@ -192,6 +192,11 @@ class Feed:
                     f"objectives.{name}: cannot keep the documents of a row apart\n"
                     f"  next: data.{source}.isolate: false, or kind: document, a row for each"
                 )
+            if "backward" in batch and not self.objectives[name].backward:
+                raise RecipeError(
+                    f"objectives.{name}: would take rows that are read backwards for text\n"
+                    f"  next: data.{source}.backward: false"
+                )
 
     def cut(self, names: tuple[str, ...], batch: Batch) -> Iterator[Batch]:
         """This rank's micro-batches, finished for the model and without columns of padding.

@@ -21,3 +21,25 @@ def test_a_row_begins_with_the_share_of_the_one_before_it(corpus, overlap, lengt
     assert rows.fresh.tolist() == [True] * 3 + [False] * (len(source) - 3)
     used = len(source) // 3 * 3 * stride + length - stride
     assert used <= len(text) < used + 3 * stride
+
+
+@pytest.mark.parametrize("streams", [4, 5])
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_half_of_the_streams_are_the_same_text_from_its_end(corpus, overlap, streams):
+    made = corpus()
+    settings = {"length": 12, "streams": streams, "overlap": overlap}
+    plain = made.source("stream", **settings)
+    source = made.source("stream", **settings, backward=True)
+    one, two = (x.rows(np.arange(len(x)), keyed(0)) for x in (plain, source))
+    last = len(source) // streams - 1
+    for i in range(len(source)):
+        segment, stream = divmod(i, streams)
+        assert two.backward[i] == (stream >= (streams + 1) // 2) and two.fresh[i] == (segment == 0)
+        same = (last - segment) * streams + stream if two.backward[i] else i
+        step = -1 if two.backward[i] else 1
+        assert two.ids[i].tolist() == one.ids[same].tolist()[::step]
+        assert two.special[i].tolist() == one.special[same].tolist()[::step]
+        words = np.cumsum(one.word_starts[same])[::step]  # the number of the word of each token
+        assert two.word_starts[i].tolist() == [True, *(words[1:] != words[:-1])] or not two.backward[i]
+    with pytest.raises(ValueError, match="cannot keep documents apart"):
+        made.source("stream", **settings, backward=True, isolate=True)

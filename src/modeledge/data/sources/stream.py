@@ -1,12 +1,13 @@
 """Consecutive segments of parallel streams, for models that remember the segment before (Transformer-XL, XLNet, LSTM).
 
-Source: Transformer-XL, arXiv:1901.02860, released data iterator."""
+Source: Transformer-XL, arXiv:1901.02860, released data iterator; streams read backwards: XLNet, released data builder
+(bi_data)."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources import Source
@@ -17,16 +18,25 @@ from modeledge.data.store import Store
 class ParallelStreams(Source):
     """The corpus is cut into as many streams as a batch has rows; row i is segment i // streams of stream i % streams.
 
-    Emits `fresh` [b]: the row begins its stream, so what was remembered is void."""
+    Emits `fresh` [b]: the row begins its stream, so what was remembered is void; and, if some are, `backward` [b]: the
+    row is read from its end."""
 
     class Config(Source.Config):
         """streams: rows of the global batch; overlap: share of a row that the next row of its stream begins with;
-        isolate: also emit `doc`, so that memory can end at documents."""
+        isolate: also emit `doc`, so that memory can end at documents; backward: the second half of the streams is read
+        from the end of each, so that what is remembered stands to the right."""
 
         streams: int = Field(32, ge=1)
         overlap: float = Field(0.0, ge=0, lt=1)
         sampling: float = Field(1.0, ge=1, le=1)
         isolate: bool = False
+        backward: bool = False
+
+        @model_validator(mode="after")
+        def _whole(self) -> ParallelStreams.Config:
+            if self.isolate and self.backward:
+                raise ValueError("streams that are read backwards cannot keep documents apart; isolate: false")
+            return self
 
     ordered = True
 
@@ -44,7 +54,16 @@ class ParallelStreams(Source):
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         segment, stream = np.divmod(index, self.config.streams)
-        begins = (stream * self.segments + segment) * self.stride
-        ids, doc, special, words, notes = self.stream.cut(begins, self.config.length)
-        batch = Batch(ids=ids, special=special, fresh=segment == 0, **notes)
-        return batch.but(word_starts=words, doc=doc if self.config.isolate else None)
+        turned = stream >= (self.config.streams + 1) // 2 if self.config.backward else np.zeros_like(stream, bool)
+        nth = np.where(turned, self.segments - 1 - segment, segment)
+        ids, doc, special, words, notes = self.stream.cut(
+            (stream * self.segments + nth) * self.stride, self.config.length
+        )
+        batch = Batch(ids=ids, special=special, fresh=segment == 0).but(word_starts=words)
+        if not self.config.backward:
+            return Batch({**batch, **notes}).but(doc=doc if self.config.isolate else None)
+        if words is not None:  # a word that is read backwards begins with its last token
+            ends = np.concatenate([words[:, 1:], np.ones((len(words), 1), bool)], axis=1)
+            batch["word_starts"] = np.where(turned[:, None], ends, words)
+        per_token = {k: np.where(turned[:, None], v[:, ::-1], v) for k, v in batch.items() if v.ndim == 2}
+        return Batch({**batch, **per_token}, backward=turned)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 
 class Keys(NamedTuple):
-    """What every query stream of a layer attends to: keys and values b h s dh, distances projected h p dh."""
+    """What every query stream of a layer attends to: keys and values b h s dh, distances projected h p dh, or b h p dh
+    where rows are read in different directions."""
 
     k: Tensor
     v: Tensor
@@ -32,6 +33,12 @@ def distances(width: int, t: int, s: int, *, clamp: int | None = None, like: Ten
     rate = 10000 ** -(torch.arange(0, width, 2.0, device=like.device) / width)
     angle = far[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], dim=-1).to(like.dtype)
+
+
+def reverse(far: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
+    """The sinusoids of the same distances with the other sign."""
+    sines, cosines = far.chunk(2, -1)
+    return torch.cat([-sines, cosines], dim=-1)
 
 
 def shift(scores: Float[Tensor, "b h t p"], s: int) -> Float[Tensor, "b h t s"]:
@@ -62,7 +69,7 @@ class RelativeAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)  # ... s d -> ... h s dh
 
-    def keys(self, x: Float[Tensor, "b s d"], far: Float[Tensor, "p d"]) -> Keys:
+    def keys(self, x: Float[Tensor, "b s d"], far: Float[Tensor, "*n p d"]) -> Keys:
         """Keys and values of memory and segment, and the projected distances."""
         return Keys(self._split(self.to_k(x)), self._split(self.to_v(x)), self._split(self.to_r(far)))
 
