@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 import torch
 
-from modeledge.core import build
+from modeledge.core import build, find
+from modeledge.data.prepare import prepare
 from modeledge.data.store import Store
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
@@ -54,6 +58,30 @@ def test_figures_are_the_means_over_all_rows_and_the_backbone_runs_once_a_batch(
                 sums[name] = [total + float(value.total), count + float(value.count)]
     assert found == pytest.approx({name: total / count for name, (total, count) in sums.items()}, rel=1e-6)
     assert {"mlm", "nsp", "mlm.accuracy", "nsp.accuracy"} == set(found)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["byte_bpe", "word"])
+def test_bits_per_byte_are_those_of_the_text_and_whole_words_have_none(tmp_path, toy, kind):
+    texts = [f"Der Fluß {n} ist länger als der Bach {n + 1}." for n in range(40)]
+    for file, some in (("train", texts), ("valid", texts[:25])):
+        (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in some))
+    tokenizer = find("tokenizers", kind).Config(kind=kind, vocab=300)
+    prepare(tmp_path / "train.jsonl", valid=tmp_path / "valid.jsonl", out=tmp_path / "s", tokenizer=tokenizer)
+    store = Store.open(tmp_path / "s")
+    sets = [s for s in toy if not s.startswith(("data", "objectives"))]
+    recipe = check(resolve("gpt2", sets=[*sets, "data.text={kind: document, length: 64}"]))
+    facts = facts_from({"text": store})
+    model = make_model(recipe, facts, seed=0)
+    source = build("data.sources", recipe.data["text"], store, facts, "valid")
+    feed = Feed({"text": source}, dict(model.each()), recipe.mix, batch=8, micro=8, seed=0, total=1, split="valid")
+    found = evaluate(model, feed, batches=9, device=torch.device("cpu"), precision="fp32")
+    if kind == "word":
+        assert "clm.bits_per_byte" not in found
+        return
+    targets = len(store.valid["tokens"]) + 25  # an end of each text
+    size = sum(len(t.encode()) for t in texts[:25])
+    assert found["clm.bits_per_byte"] == pytest.approx(found["clm"] / math.log(2) * targets / size, rel=1e-6)
 
 
 @torch.no_grad()

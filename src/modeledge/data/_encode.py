@@ -20,7 +20,7 @@ _SLICE = 1 << 17
 
 class Chunk(NamedTuple):
     """Some documents, encoded. Documents and sentences without tokens are left out; `kept` tells which documents
-    remain; `notes`: further columns with one entry a token."""
+    remain; `bytes`: of each one's text in UTF-8; `notes`: further columns with one entry a token."""
 
     kept: np.ndarray
     tokens: np.ndarray
@@ -29,6 +29,7 @@ class Chunk(NamedTuple):
     word_starts: np.ndarray
     hashes: np.ndarray
     near: Signatures
+    bytes: np.ndarray
     notes: dict[str, np.ndarray] = {}
 
 
@@ -85,7 +86,8 @@ class Encoder:
         if self.capitals:
             notes["capitals"] = self._capitals(pieces, starts)
         tokens = tokens.astype(self.dtype)
-        return Chunk(kept, tokens, lengths[kept], begins, starts, hashes[kept], near, notes)
+        written = np.array([len(t.encode("utf-8", "replace")) for t in texts], np.int64)
+        return Chunk(kept, tokens, lengths[kept], begins, starts, hashes[kept], near, written[kept], notes)
 
     def _drawn(
         self, pieces: list[str], by_chance: np.ndarray, best: tuple[np.ndarray, ...], hashes: np.ndarray

@@ -65,6 +65,7 @@ class TextPart:
     rows: int = 0
     tokens: int = 0
     sentences: int = 0
+    text_bytes: int = 0
     per_token: tuple[str, ...] = ()
     frequency: np.ndarray = field(init=False)
 
@@ -89,6 +90,11 @@ class TextPart:
         self.rows += int(documents.sum())
         self.tokens += len(tokens)
         self.sentences += len(begins)
+        self.text_bytes += int(chunk.bytes[documents].sum())
+
+    def told(self) -> dict[str, int]:
+        """What the store says of it."""
+        return {name: getattr(self, name) for name in ("tokens", "sentences", "text_bytes")}
 
     def close(self) -> None:
         """Write what is known only at the end, and lay the documents of one language side by side."""
@@ -141,7 +147,7 @@ class TextWriter:
             part.close()
         train, valid = self.parts[False], self.parts.get(True)
         meta |= {"languages": list(self.languages)}
-        own, held = ({"tokens": p.tokens, "sentences": p.sentences} if p else {} for p in (train, valid))
+        own, held = (p.told() if p else {} for p in (train, valid))
         self.writer.finish(rows=train.rows, valid_rows=valid.rows if valid else 0, meta=meta | own, valid_meta=held)
 
 

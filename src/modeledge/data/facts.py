@@ -37,3 +37,12 @@ def facts_of(store: Store | None, tokenizer: Any = None, *, labels: dict[str, li
             " (same size does not mean same ids)\n  next: prepare the data with this tokenizer, or use the store's"
         )
     return facts
+
+
+def bytes_a_token(part: Any) -> float | None:
+    """UTF-8 bytes of the text of a store over its tokens, an end of each document included; None for other data, and
+    for whole words, of which the rare ones are all the same."""
+    meta = getattr(part, "meta", {})
+    if "text_bytes" not in meta or meta.get("tokenizer") in ("word", "chars"):
+        return None
+    return meta["text_bytes"] / (meta["tokens"] + part.rows)

@@ -54,6 +54,9 @@ class Objective(nn.Module, Part):
     apart = True
     """Where a source names the documents of a row (`isolate: true`), they do not see each other."""
 
+    all_tokens = False
+    """Every token of a text is a target once, given those before it: the first loss says how many bits a byte takes."""
+
     backward = False
     """It knows rows that are read from their end (the field `backward`)."""
 

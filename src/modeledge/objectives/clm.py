@@ -29,6 +29,7 @@ class CausalLM(Objective):
         head: Annotated[PartConfig, Slot("heads")] = part("token", transform="none", bias=False)
 
     config: Config
+    all_tokens = True
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)

@@ -15,6 +15,8 @@ from modeledge.views.arrange.shift import next_tokens
 class Complete(CausalLM):
     """Reads `ids` with `target_ids` and `target_valid`, which are put behind them; the prompt is no target."""
 
+    all_tokens = False
+
     class Config(CausalLM.Config):
         """As clm."""
 

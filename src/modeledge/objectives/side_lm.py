@@ -25,6 +25,7 @@ class SideLM(CausalLM):
 
     config: Config
     apart = False
+    all_tokens = False
 
     def __init__(self, config: Config, facts: Facts, backbone: Any):
         super().__init__(config, facts, backbone)

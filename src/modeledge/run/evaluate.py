@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from modeledge.core import seed_of
+from modeledge.data.facts import bytes_a_token
 from modeledge.engine.device import compute_in, set_seed
 from modeledge.run.feed import Feed
 from modeledge.run.model import Model
@@ -16,6 +19,7 @@ def evaluate(
     model: Model, feed: Feed, *, batches: int, device: torch.device, precision: str, stop: Stop | None = None
 ) -> dict[str, float]:
     """Mean of every loss (nats per target) and metric over up to `batches` held-out batches; {} if asked to stop.
+    Language models have `bits_per_byte` too, which compares those of different tokenizers on the same text.
 
     Leaves the model in evaluation mode."""
     model.eval()
@@ -34,4 +38,10 @@ def evaluate(
                 for name, (total, count) in zip(found, told.tolist(), strict=True):  # the device is waited for once
                     before = sums.get(name, [0.0, 0.0])
                     sums[name] = [before[0] + total, before[1] + count]
-    return {name: total / max(count, 1) for name, (total, count) in sums.items()}
+    means = {name: total / max(count, 1) for name, (total, count) in sums.items()}
+    for name, objective in feed.objectives.items():
+        source = feed.sources[feed.source_of(name)]
+        size = bytes_a_token(source.store) if objective.all_tokens and source.languages is None else None
+        if size and (loss := means.get(objective.losses[0])) is not None:
+            means[f"{name}.bits_per_byte"] = loss / math.log(2) / size
+    return means
