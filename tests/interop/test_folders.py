@@ -166,9 +166,16 @@ def test_shards_are_put_together_and_may_not_lie_elsewhere(bert):
 
 
 def test_a_model_that_no_type_can_express_is_refused_with_the_reason_of_each():
-    model = Model({**BERT, "join": {"kind": "pre"}}, [MLM], facts())
-    with pytest.raises(InputError, match="bert: the backbone cannot be written as this model type join.kind: 'pre'"):
+    model = Model({**BERT, "join": {"kind": "sandwich"}}, [MLM], facts())
+    with pytest.raises(InputError, match="bert: the backbone cannot be written as this model type join.kind: 'sandw"):
         to_hf(model.tree, model.tensors(), plain(facts()))
+    with pytest.raises(InputError, match="join.kind: 'sandwich', there only 'post'"):
+        to_hf(model.tree, model.tensors(), plain(facts()), model_type="bert")
+
+
+def test_a_masked_model_with_norms_before_the_branches_has_a_type_of_its_own():
+    model = Model({**BERT, "join": {"kind": "pre"}}, [MLM], facts())
+    assert to_hf(model.tree, model.tensors(), plain(facts()))[0]["model_type"] == "roberta-prelayernorm"
     with pytest.raises(InputError, match="join.kind: 'pre', there only 'post'"):
         to_hf(model.tree, model.tensors(), plain(facts()), model_type="bert")
 
