@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 
 from _ratio import machine
 
+from modeledge.run.claim import read_claim
+from modeledge.run.outcome import markdown, read_outcome
+
 HERE = Path(__file__).parent
 TIERS = ("cpu", "gpu")
 RATIO = re.compile(r"^RATIO (\S+?)=(-?[\d.]+)s?\b(.*?)floor=([\d.]+) goal=([\d.]+)\S*(.*)$", re.MULTILINE)
@@ -137,16 +140,24 @@ def kind_of_machine() -> str:
 
 
 def paged(page: str) -> str:
-    """The page with a table between the marks of each tier: the newest figure of each name, and on what machine."""
+    """The page with what was recorded between its marks: of each tier the newest figure of each name and on what
+    machine, and the ablation."""
     for tier in TIERS:
         newest = {r["name"]: r for r in records(HERE / "results" / f"{tier}.jsonl")}
         where = sorted({f"{r['machine']}, {r['date']}" for r in newest.values()})
         rows = [Line(*(r[f] for f in Line._fields)).row(None) for r in newest.values()]
         lines = [*(f"Measured on {w}." for w in where), "", HEAD, *rows] if rows else ["Not run yet."]
         made = "\n".join(["", *lines, ""])
-        begin, end = f"<!-- {tier} -->", f"<!-- /{tier} -->"
-        page = page[: page.index(begin) + len(begin)] + made + page[page.index(end) :]
-    return page
+        page = between(page, tier, made)
+    found = HERE / "results" / "modern.json"
+    shown = markdown(read_claim(HERE / "modern.yaml"), read_outcome(found)) if found.is_file() else "Not run yet.\n"
+    return between(page, "ablation", "\n" + shown)
+
+
+def between(page: str, mark: str, made: str) -> str:
+    """The page with this between `<!-- mark -->` and `<!-- /mark -->`."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    return page[: page.index(begin) + len(begin)] + made + page[page.index(end) :]
 
 
 def line(found: re.Match[str]) -> Line:

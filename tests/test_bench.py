@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from modeledge.run.progress import Silent
+from modeledge.run.trial import Trial
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,9 +38,15 @@ def test_the_newest_record_of_a_name_is_shown_with_its_verdict(bench, monkeypatc
     where = {"date": "2026-01-01", "machine": "2 cores"}
     lines = [bench.json.dumps({**where, **one._asdict()}) for one in (told, again, less)]
     (tmp_path / "results" / "cpu.jsonl").write_text("\n".join(lines[:1]))
-    empty = "<!-- cpu -->\n<!-- /cpu -->\n<!-- gpu -->\n<!-- /gpu -->"
+    empty = "".join(f"<!-- {mark} --><!-- /{mark} -->\n" for mark in ("cpu", "gpu", "ablation"))
     assert "| a | 1.2 [1.10,1.30] | 1.5 | 2 | **below** |" in bench.paged(empty)
     (tmp_path / "results" / "cpu.jsonl").write_text("\n".join(lines))
     found = bench.paged(bench.paged(empty))
     assert "| a | 2.5 [2.10,2.80] | 1.5 | 2 | goal |\n| share | 0.03 | 0.05 | 0.02 | floor |\n" in found
     assert found.count("Measured on 2 cores, 2026-01-01.") == 1 and "Not run yet." in found
+
+
+def test_the_arms_of_the_ablation_resolve(tmp_path):
+    trial = Trial(ROOT / "bench" / "modern.yaml", tmp_path, data=tmp_path, device="cpu", progress=Silent())
+    trial.begin(trial.claim)
+    assert trial.claim.seeds >= 3 and {e.against for e in trial.claim.expect} | {"modern"} == set(trial.claim.arms)
