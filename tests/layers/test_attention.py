@@ -5,7 +5,7 @@ import torch
 
 from modeledge.core import build, find
 from modeledge.layers import Sizes, attention
-from modeledge.layers.attention import Across, Cache, Context, Keep, Packed, _cache
+from modeledge.layers.attention import Across, Cache, Context, Keep, Packed, _cache, _packed
 
 SIZES = Sizes(width=12, heads=3, head_width=5)
 
@@ -136,16 +136,25 @@ def test_bf16_on_a_cpu_takes_the_plain_way_and_stays_near_fp32(monkeypatch):
     torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.02)
 
 
-def test_packed_tokens_return_to_their_rows_and_so_do_gradients():
+@pytest.mark.parametrize("steps", [16, 1])
+def test_packed_tokens_return_to_their_rows_and_so_do_gradients(steps, monkeypatch):
+    monkeypatch.setattr(_packed, "STEPS", steps)
     valid = torch.tensor([[True, True, False, False], [False, True, True, True], [True, False, False, False]])
     packed, x = Packed(valid), torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
     inner = packed.pack(x)
-    assert torch.equal(inner[0], x[valid])
+    assert torch.equal(inner[0, :6], x[valid]) and inner.shape[1] == (6 if steps > 1 else 8)
     back = packed.pad(inner * 2)
     assert torch.equal(back[valid], 2 * x[valid]) and (back[~valid] == 0).all()
     direction = torch.randn(3, 4, 2).double()
     (grad,) = torch.autograd.grad((back * direction).sum(), x)
     torch.testing.assert_close(grad, 2 * direction * valid[..., None])
+
+
+def test_packed_batches_have_few_sizes_and_little_to_spare():
+    sizes = [_packed.round_up(n) for n in range(1, 8193)]
+    assert all(0 <= size - n <= n / 16 for n, size in enumerate(sizes, start=1))
+    assert all(len({s for s in sizes if lo < s <= 2 * lo}) == 16 for lo in (64, 512, 4096))
+    assert _packed.round_up(0) == 0
 
 
 def test_a_cache_forgets_as_many_tokens_as_it_is_told():

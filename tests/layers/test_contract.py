@@ -5,7 +5,7 @@ import torch
 
 from modeledge.core import Batch, Facts, build, find, kinds
 from modeledge.layers import Sizes
-from modeledge.layers.attention import Context, Packed
+from modeledge.layers.attention import Context, Packed, _packed
 
 SIZES = Sizes(width=12, heads=3, head_width=4, layers=2, embedded=12, grid=(2, 3))
 FACTS = Facts(vocab=19)
@@ -98,7 +98,9 @@ def test_an_init_draws_every_weight_and_leaves_norms_alone(kind):
 
 @pytest.mark.parametrize("kind", kinds("layers.attention"))
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_reads_the_same_on_packed_tokens_with_the_same_gradients(kind, causal):
+@pytest.mark.parametrize("steps", [16, 1])
+def test_attention_reads_the_same_on_packed_tokens_with_the_same_gradients(kind, causal, steps, monkeypatch):
+    monkeypatch.setattr(_packed, "STEPS", steps)  # none or five spare places
     part, x = made("layers.attention", kind, SIZES).double(), torch.randn(2, 7, 12).double().requires_grad_()
     valid = torch.arange(7) < torch.tensor([[4], [7]])  # causal rows are padded at their end and need no mask
     mask = None if causal else valid[:, None, None, :].expand(2, 1, 7, 7)
