@@ -147,20 +147,35 @@ def weigh(
     extra: Float[Tensor, "b h t s"] | None = None,
 ) -> Float[Tensor, "b h t s"]:
     """softmax(scale q k^T + extra + mask), kept if asked for; zeros for a query that may see nothing."""
-    mask, blind = context.mask, None
-    if mask is not None and mask.is_floating_point():
-        mask = mask.to(q.dtype)
     scores = (q * scale) @ k.transpose(-1, -2)
     scores = scores if extra is None else scores + extra
+    bias, blind = _bias(context, scores)
+    weights = (scores if bias is None else scores + bias).softmax(-1)
+    return context.keep(context.name, weights if blind is None else weights.masked_fill(blind, 0.0))
+
+
+def _bias(context: Context, scores: Float[Tensor, "b h t s"]) -> tuple[Tensor | None, Tensor | None]:
+    """The mask as a term of the scores, and which queries see nothing; made once for all layers, if they share it."""
+    mask, key = context.mask, ("bias", scores.dtype, scores.shape[-2:])
+    if not context.causal and mask is None:
+        return None, None
+    known = context.made.get(key)
+    if known is not None and known[0] is mask:
+        return known[1:]  # type: ignore[return-value]
+    # not -inf: gradients of a row that sees nothing stay finite; half, so that a score of fp16 can be added
+    least, blind = torch.finfo(scores.dtype).min / 2, None
     if context.causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    elif mask is not None:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    else:
+        assert mask is not None
         allowed = mask > float("-inf") if mask.is_floating_point() else mask
         blind = ~allowed.any(-1, keepdim=True)
-    if mask is not None:
-        # not -inf: gradients of a row that sees nothing stay finite; half, so that a score of fp16 can be added
-        least = torch.finfo(q.dtype).min / 2
-        bias = mask.clamp_min(least) if mask.is_floating_point() else torch.zeros_like(mask, dtype=q.dtype)
-        scores = scores + (bias if mask.is_floating_point() else bias.masked_fill(~mask, least))
-    weights = scores.softmax(-1)
-    return context.keep(context.name, weights if blind is None else weights.masked_fill(blind, 0.0))
+        if blind.device.type == "cpu" and not torch.compiler.is_compiling() and not blind.any():
+            blind = None  # the usual case, which spares every layer a pass over its weights
+    if mask is not None and mask.is_floating_point():
+        bias = mask.to(scores.dtype).clamp_min(least)
+    else:
+        bias = torch.zeros_like(allowed, dtype=scores.dtype).masked_fill(~allowed, least)
+    if not bias.requires_grad:  # else each layer makes its own, so that recomputing one finds what it had
+        context.made[key] = (mask, bias, blind)
+    return bias, blind

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from modeledge.views.corrupt.mask import choose_exactly
+from modeledge.views.corrupt.mask import choose_exactly, random_order
 
 GRAMS = 5
 """Longest span to predict."""
@@ -37,12 +37,10 @@ def choose_spans(
     begin = np.cumsum(stretch, axis=1) - stretch + np.floor(rng.random((b, blocks)) * n * CONTEXT).astype(np.int64)
     if word_starts is not None:
         begin = np.take_along_axis(_next(word_starts), np.minimum(begin, t), axis=1)
-    step = np.zeros((b, t + 1), np.int64)
-    row = np.broadcast_to(np.arange(b)[:, None], begin.shape)
     inside = begin + n <= t
-    np.add.at(step, (row[inside], begin[inside]), 1)
-    np.add.at(step, (row[inside], (begin + n)[inside]), -1)
-    chosen = (np.cumsum(step[:, :t], axis=1) > 0) & maskable
+    flat = (np.arange(b)[:, None] * (t + 1) + begin)[inside]
+    step = np.bincount(flat, minlength=b * (t + 1)) - np.bincount(flat + n[inside], minlength=b * (t + 1))
+    chosen = (np.cumsum(step.reshape(b, t + 1)[:, :t], axis=1) > 0) & maskable
     chosen &= np.cumsum(chosen, axis=1) <= wanted[:, None]
     return chosen | choose_exactly(maskable & ~chosen, wanted - chosen.sum(axis=1), rng)
 
@@ -72,9 +70,10 @@ def factorise(
         raise ValueError("a token that is predicted cannot be free")
     b, t = predicted.shape
     size = block or t
-    stretch = np.arange(t) // size
-    score = rng.random((b, t)) + stretch
     rank = np.empty((b, t), np.int64)
-    np.put_along_axis(rank, np.argsort(score, axis=1), np.broadcast_to(np.arange(t), (b, t)), axis=1)
-    first = stretch * (size + 1) - 1  # ranks of a stretch: `first` for its free tokens, then first + 1 ...
-    return np.where(free, first, first + 1 + rank - stretch * size)
+    for begin in range(0, t, size):
+        part = rank[:, begin : begin + size]
+        order = random_order(np.ones(part.shape, bool), rng)
+        np.put_along_axis(part, order, np.broadcast_to(np.arange(part.shape[1]), part.shape), axis=1)
+    first = np.arange(t) // size * (size + 1) - 1  # ranks of a stretch: `first` for its free tokens, then first + 1 ...
+    return np.where(free, first, first + 1 + rank)
