@@ -48,8 +48,8 @@ def choose_spans(
 def _next(starts: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t+1"]:
     """For each place the nearest start at or after it; t where there is none."""
     b, t = starts.shape
-    at = np.full((b, t + 1), t, np.int64)
-    at[:, :t] = np.where(starts, np.arange(t), t)
+    at = np.full((b, t + 1), t, np.int32)
+    at[:, :t] = np.where(starts, np.arange(t, dtype=np.int32), np.int32(t))
     return np.minimum.accumulate(at[:, ::-1], axis=1)[:, ::-1]
 
 
