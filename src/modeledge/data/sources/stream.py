@@ -63,7 +63,8 @@ class ParallelStreams(Source):
         if not self.config.backward:
             return Batch({**batch, **notes}).but(doc=doc if self.config.isolate else None)
         if words is not None:  # a word that is read backwards begins with its last token
-            ends = np.concatenate([words[:, 1:], np.ones((len(words), 1), bool)], axis=1)
-            batch["word_starts"] = np.where(turned[:, None], ends, words)
-        per_token = {k: np.where(turned[:, None], v[:, ::-1], v) for k, v in batch.items() if v.ndim == 2}
-        return Batch({**batch, **per_token}, backward=turned)
+            words[turned, :-1], words[turned, -1] = words[turned, 1:], True
+        for name in ("ids", "special", "word_starts"):
+            if name in batch:
+                batch[name][turned] = batch[name][turned, ::-1]
+        return batch.but(backward=turned)
