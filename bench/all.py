@@ -149,9 +149,23 @@ def paged(page: str) -> str:
         lines = [*(f"Measured on {w}." for w in where), "", HEAD, *rows] if rows else ["Not run yet."]
         made = "\n".join(["", *lines, ""])
         page = between(page, tier, made)
+    page = between(page, "time_to_loss", races(records(HERE / "results" / "time_to_loss.jsonl")))
     found = HERE / "results" / "modern.json"
     shown = markdown(read_claim(HERE / "modern.yaml"), read_outcome(found)) if found.is_file() else "Not run yet.\n"
     return between(page, "ablation", "\n" + shown)
+
+
+def races(found: list[dict[str, Any]]) -> str:
+    """A table of what time_to_loss.py printed: one line a seed."""
+    if not found:
+        return "\nNot run yet.\n"
+    rows = ["| | seconds | seed | loss | share of the time | times as fast |", "|---|---|---|---|---|---|"]
+    for one in found:
+        against = "".join(f"<br>`{key}`" for key in one.get("other", []))
+        for seed, speedup in zip(one["seeds"], one["speedups"], strict=True):
+            told = f"{seed['seed']} | {seed['target']:.3f} | {seed['share']} | {speedup:.1f}"
+            rows.append(f"| {one['name'].removeprefix('time_to_loss_')}{against} | {one['seconds']:.0f} | {told} |")
+    return "\n".join(["", *rows, ""])
 
 
 def between(page: str, mark: str, made: str) -> str:

@@ -104,7 +104,13 @@ def main() -> None:
     spread = f"[{min(speedups):.2f},{max(speedups):.2f}]"
     verdict = "PASS" if min(speedups) >= 1.8 else "FAIL"
     print(f"RATIO time_to_loss_{names}={statistics.median(speedups):.2f} {spread} floor=1.8 goal=3.0 {verdict}")
-    record = {"name": f"time_to_loss_{names}", "seconds": given.budget, "seeds": rows, "sets": given.sets}
+    record = {
+        "name": f"time_to_loss_{names}",
+        "seconds": given.budget,
+        "seeds": rows,
+        "sets": given.sets,
+        "other": given.other,
+    }
     print(json.dumps(record | {"speedups": np.round(speedups, 2).tolist()} | machine()))
 
 

@@ -38,7 +38,7 @@ def test_the_newest_record_of_a_name_is_shown_with_its_verdict(bench, monkeypatc
     where = {"date": "2026-01-01", "machine": "2 cores"}
     lines = [bench.json.dumps({**where, **one._asdict()}) for one in (told, again, less)]
     (tmp_path / "results" / "cpu.jsonl").write_text("\n".join(lines[:1]))
-    empty = "".join(f"<!-- {mark} --><!-- /{mark} -->\n" for mark in ("cpu", "gpu", "ablation"))
+    empty = "".join(f"<!-- {mark} --><!-- /{mark} -->\n" for mark in ("cpu", "gpu", "time_to_loss", "ablation"))
     assert "| a | 1.2 [1.10,1.30] | 1.5 | 2 | **below** |" in bench.paged(empty)
     (tmp_path / "results" / "cpu.jsonl").write_text("\n".join(lines))
     found = bench.paged(bench.paged(empty))
