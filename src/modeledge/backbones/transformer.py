@@ -126,7 +126,7 @@ class Transformer(nn.Module, Part):
         turn = self.positions.turn(at)
         packed = self.pack(batch, x) if alone else None
         x = x if packed is None else packed.pack(x)
-        made: dict[Any, Tensor] = {}
+        made: dict[Any, Any] = {}
         for i, block in enumerate(self.blocks):
             own = Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed, near, made)
             contexts: tuple[Context, ...] = (own,)

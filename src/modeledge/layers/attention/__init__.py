@@ -65,7 +65,7 @@ class Context:
     cache: Cache | None = None
     packed: Packed | None = None
     near: Near | None = None
-    made: dict[Any, Tensor] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
 
     def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
         """The keys and values to read: of the states themselves, and of those read before."""
