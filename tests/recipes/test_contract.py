@@ -135,8 +135,8 @@ def test_any_cut_of_the_batch_gives_the_same_loss_and_the_counts_told_before(sta
 IDLE = {
     "ernie_thu": {
         "backbone.entity": "the vectors of entities are frozen (arXiv:1905.07129 §4.2)",
-        "backbone.knowledge.0.down": "nobody reads the entities behind the last fusion, and the toy has one",
-        "backbone.knowledge.0.join_fused": "the same",
+        "backbone.knowledge.1.down": "nobody reads the entities behind the last fusion, the second of the toy's two",
+        "backbone.knowledge.1.join_fused": "the same",
     },
     "infoxlm": {"objectives.xlco.twin": "follows by momentum"},
     "realm": {"objectives.realm.twin": "the passage tower as it was when the index was made"},
