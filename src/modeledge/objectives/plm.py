@@ -18,6 +18,7 @@ from modeledge.losses.cross_entropy import accuracy, cross_entropy
 from modeledge.objectives import Objective, Rule, own_document, token_baselines
 from modeledge.objectives._memory import Remembering, remembers
 from modeledge.views.arrange.append import LEAST, append_pair
+from modeledge.views.arrange.pack import pack
 from modeledge.views.corrupt.mask import budget
 from modeledge.views.corrupt.permute import choose_spans, factorise
 from modeledge.visibility import both, see
@@ -144,10 +145,6 @@ class PermutationLM(Remembering):
 
 def gather_places(predicted: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the predicted tokens, b m, and the tokens there; rows with fewer are filled with place 0 and IGNORE."""
-    counts = predicted.sum(axis=1)
-    width = -(-max(int(counts.max(initial=0)), 1) // 8) * 8
-    real = np.arange(width) < counts[:, None]
-    at, tokens = np.zeros(real.shape, np.int64), np.full(real.shape, np.int64(IGNORE))
-    at[real] = np.nonzero(predicted)[1]
-    tokens[real] = ids[predicted]
-    return at, tokens
+    places = pack(np.broadcast_to(np.arange(ids.shape[1]), ids.shape), predicted, pad=0, multiple=8)
+    tokens = np.take_along_axis(ids, places.ids, axis=1)
+    return places.ids, np.where(places.valid, tokens, np.int64(IGNORE))

@@ -34,11 +34,10 @@ def pack(
     lengths = counts + (end is not None)
     width = -(-max(int(lengths.max(initial=0)), 1) // multiple) * multiple
     ids = np.full((b, width), pad, tokens.dtype)
-    row, column = np.nonzero(keep)
-    place = (np.cumsum(keep, axis=1) - 1)[row, column]
-    ids[row, head + place] = tokens[row, column]
+    place = np.arange(width)
+    ids[(place >= head) & (place < counts[:, None])] = tokens[keep]
     if begin is not None:
         ids[:, 0] = begin
     if end is not None:
         ids[np.arange(b), counts] = end
-    return Packed(ids, np.arange(width) < lengths[:, None])
+    return Packed(ids, place < lengths[:, None])
