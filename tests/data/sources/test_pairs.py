@@ -143,8 +143,6 @@ def test_static_pairs_come_back_whoever_stands_beside_them_and_only_so_many_are_
 
 @pytest.mark.parametrize("settings", [{"negative": "none"}, {"negative": "swap", "single": "drop"}])
 def test_static_pairs_of_a_single_document_ask_for_no_other(corpus, settings):
-    if settings["negative"] == "none":
-        settings = {**settings, "single": "drop"}
     source = corpus([[20, 30, 25, 40]] * 1).source("segment_pair", length=64, static=2, **settings)
     assert len(all_rows(source).ids) == len(source)
 

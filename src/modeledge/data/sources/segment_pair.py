@@ -55,7 +55,8 @@ class SegmentPair(Source):
         drawn = {"split": split, "room": self.room} | {n: getattr(config, n) for n in DRAWN}
         self.chunks = Chunks(**kept(self.store, "segment_pair", self._chunks, **drawn))
         self.number(len(self.chunks.begin), self.chunks.document)
-        if len(self.first) < 3 and (config.negative == "random" or config.single == "random"):
+        self.borrows = config.negative == "random" or (config.negative == "swap" and config.single == "random")
+        if len(self.first) < 3 and self.borrows:
             raise TooLittle(
                 f"{self.store.path}: a random next segment needs at least two documents, there is one\n"
                 "  next: prepare with --documents blank or line, or set `negative: swap, single: drop`"
@@ -93,7 +94,7 @@ class SegmentPair(Source):
         elsewhere = single | (u < 0.5) if cfg.negative == "random" else single
         a = Range(bounds[begin], bounds[middle] - bounds[begin])
         b = Range(bounds[middle], bounds[end] - bounds[middle])
-        if cfg.negative == "random" or (cfg.negative == "swap" and cfg.single == "random"):
+        if self.borrows:  # all rows, whoever needs it: what is drawn for a row must not depend on its neighbours
             there = self.elsewhere(document, np.maximum(target - a.size, 1), rng)
             b = Range(np.where(elsewhere, there.begin, b.begin), np.where(elsewhere, there.size, b.size))
         swap = ~elsewhere & (flip < 0.5) if cfg.negative == "swap" else np.zeros_like(elsewhere)
