@@ -13,6 +13,23 @@ from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
 
+CITIES = ["berlin", "lima", "oslo", "cairo"]
+
+
+def homes(draws):
+    """Names of two syllables, each with a city that nothing about the name tells."""
+    rng, letters = np.random.default_rng(0), [a + b for a in "bdfgklmnprst" for b in "aeiou"]
+    names = sorted({"".join(rng.choice(letters, 2)) for _ in range(draws)})
+    return {name: CITIES[i] for name, i in zip(names, rng.integers(0, 4, len(names)), strict=True)}
+
+
+def ask_for(home, folder, *, held):
+    """A question for each name; the last so many are held out, and none of them is about a name that is taught."""
+    asked = [{"text": f"in which town is {name} ?", "label": city} for name, city in home.items()]
+    for file, rows in (("train", asked[:-held]), ("valid", asked[-held:])):
+        (folder / f"q.{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return asked
+
 
 @pytest.mark.slow
 def test_transe_finds_the_missing_end_of_held_out_facts_of_a_small_graph(data, tmp_path):
@@ -31,16 +48,11 @@ def test_transe_finds_the_missing_end_of_held_out_facts_of_a_small_graph(data, t
 
 @pytest.mark.slow
 def test_a_graph_answers_what_no_text_said_and_another_graph_answers_otherwise(tmp_path):
-    rng, cities = np.random.default_rng(0), ["berlin", "lima", "oslo", "cairo"]
-    letters = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
-    names = sorted({"".join(rng.choice(letters, 2)) for _ in range(400)})
-    home = {name: cities[i] for name, i in zip(names, rng.integers(0, 4, len(names)), strict=True)}
-    asked = [{"text": f"in which town is {name} ?", "label": home[name]} for name in names]
-    text = [f"{name} is a town in {rng.choice(cities)} or {rng.choice(cities)} ." for name in names for _ in range(4)]
+    rng, home = np.random.default_rng(0), homes(400)
+    names, asked = list(home), ask_for(home, tmp_path, held=60)
+    text = [f"{name} is a town in {rng.choice(CITIES)} or {rng.choice(CITIES)} ." for name in names for _ in range(4)]
     (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in text))
-    for file, rows in (("train", asked[:-60]), ("valid", asked[-60:])):  # no question is about the same name
-        (tmp_path / f"q.{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    turned = {name: cities[(cities.index(city) + 1) % 4] for name, city in home.items()}
+    turned = {name: CITIES[(CITIES.index(city) + 1) % 4] for name, city in home.items()}
     for file, facts in (("right", home), ("turned", turned)):
         (tmp_path / f"{file}.tsv").write_text("".join(f"{name}\tlies in\t{city}\n" for name, city in facts.items()))
     sets = ["backbone.width=64", "backbone.ffn.width=128", "tokenizer.vocab=400", "loop.steps=60", "loop.batch=32"]
@@ -61,15 +73,10 @@ def test_a_graph_answers_what_no_text_said_and_another_graph_answers_otherwise(t
 @pytest.mark.slow
 def test_what_a_graph_knows_of_entities_answers_questions_about_names_never_asked_about(tmp_path):
     """ERNIE: which town a name belongs to stands in no text, only in the vectors that TransE made of the facts."""
-    rng, cities = np.random.default_rng(0), ["berlin", "lima", "oslo", "cairo"]
-    letters = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
-    names = sorted({"".join(rng.choice(letters, 2)) for _ in range(2500)})
-    home = {name: cities[i] for name, i in zip(names, rng.integers(0, 4, len(names)), strict=True)}
+    rng, home = np.random.default_rng(0), homes(2500)
+    names, asked = list(home), ask_for(home, tmp_path, held=200)
     (tmp_path / "facts.tsv").write_text("".join(f"{name}\tlies in\t{city}\n" for name, city in home.items()))
     (tmp_path / "forms.tsv").write_text("".join(f"{name}\t{name}\n" for name in names))
-    asked = [{"text": f"in which town is {name} ?", "label": home[name]} for name in names]
-    for file, rows in (("train", asked[:-200]), ("valid", asked[-200:])):  # no question is about the same name
-        (tmp_path / f"q.{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     text = [f"{a} is not far from {b} and {c} ." for a, b, c in rng.choice(names, (4000, 3))]
     (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in text))
     prepare(tmp_path / "facts.tsv", out=tmp_path / "graph", kind="triples", valid_fraction=0)
