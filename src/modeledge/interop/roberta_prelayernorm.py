@@ -8,7 +8,7 @@ from modeledge.interop._encoder import SAME, blocks, both, embeddings
 from modeledge.interop.roberta import Roberta as _Roberta
 
 PREFIX = "roberta_prelayernorm."
-LAYER, OURS = f"{PREFIX}encoder.layer.{{i}}.", "backbone.blocks.{i}."
+LAYER = f"{PREFIX}encoder.layer.{{i}}."
 MOVED = {
     f"{LAYER}attention.output.LayerNorm": f"{LAYER}attention.LayerNorm",
     f"{LAYER}output.LayerNorm": f"{LAYER}intermediate.LayerNorm",

@@ -36,7 +36,7 @@ def distances(width: int, t: int, s: int, *, clamp: int | None = None, like: Ten
 
 
 def reverse(far: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
-    """The sinusoids of the same distances with the other sign."""
+    """The sinusoids of the same distances with the other sign, for rows that are read backwards (XLNet, bi_data)."""
     sines, cosines = far.chunk(2, -1)
     return torch.cat([-sines, cosines], dim=-1)
 
