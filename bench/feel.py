@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 def run(*arguments: str, cwd: Path | None = None, check: bool = True) -> tuple[float, subprocess.CompletedProcess[str]]:
     """Seconds and result of `modeledge ARGUMENTS` in a fresh process."""
-    command = [sys.executable, "-m", "modeledge.cli", *arguments]
+    command = [sys.executable, "-m", "modeledge", *arguments]
     begun = time.perf_counter()
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     spent = time.perf_counter() - begun
@@ -76,7 +76,7 @@ def first_loss(folder: Path) -> Row:
 
 def until_step(data: list[str], out: Path) -> float:
     """Seconds from the command to its first progress line."""
-    command = [sys.executable, "-u", "-m", "modeledge.cli", "pretrain", "bert", "--size", "tiny", "--budget", "1steps"]
+    command = [sys.executable, "-u", "-m", "modeledge", "pretrain", "bert", "--size", "tiny", "--budget", "1steps"]
     begun = time.perf_counter()
     process = subprocess.Popen([*command, "--data", *data, "--out", str(out)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

@@ -29,6 +29,7 @@ FLOORS = {
     5: "recipe",
     6: "run",
     7: "cli __init__",
+    8: "__main__",
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 ORACLES = set("transformers gensim peft ot timm torchvision evaluate torchmetrics torchdata datatrove".split())

@@ -360,7 +360,7 @@ def test_memory_that_runs_out_is_one_message_with_a_way_on(run, monkeypatch):
 
 def test_a_reader_that_has_enough_is_no_error():
     lines = subprocess.run(
-        f"{sys.executable} -m modeledge.cli recipes list | head -2; echo ${{PIPESTATUS[0]}}",
+        f"{sys.executable} -m modeledge recipes list | head -2; echo ${{PIPESTATUS[0]}}",
         shell=True, executable="/bin/bash", capture_output=True, text=True,
     )  # fmt: skip
     assert lines.stderr == "" and lines.stdout.splitlines()[-1] in ("0", "1")

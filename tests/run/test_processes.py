@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.multi, pytest.mark.slow]
 def launch(out, store, toy, size, *, sets=()):
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={size}", "--master-port=0"]
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"] if size > 1 else []
-    command += ["-m", "modeledge.cli", "pretrain", "bert", "--data", str(store), "--out", str(out), "-q"]
+    command += ["-m", "modeledge", "pretrain", "bert", "--data", str(store), "--out", str(out), "-q"]
     for text in [*toy, "loop.steps=6", "backbone.dropout=0.0", "backbone.attention.dropout=0.0", "loop.micro=2", *sets]:
         command += ["--set", text]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

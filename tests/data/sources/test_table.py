@@ -125,6 +125,18 @@ def test_an_unanswerable_question_points_at_the_first_token(rows):
     assert batch.begins.tolist() == batch.ends.tolist() == [0]
 
 
+def test_an_answer_without_its_place_stands_where_the_passage_has_it_first(rows):
+    passage = TEXTS[2] + TEXTS[2]
+    answer = passage.split()[1]
+    span = {"form": "span", "text": "q", "second": "p", "label": "answers", "length": 64}
+    batch = all_rows(rows({"q": ["Which ?"], "p": [passage], "answers": [[answer]]}, **span))
+    begin, end = batch.begins[0], batch.ends[0]
+    assert passage[batch.passage_spans[0, begin, 0] : batch.passage_spans[0, end, 1]] == answer
+    assert batch.passage_spans[0, begin, 0] == passage.index(answer)
+    with pytest.raises(DataError, match="'a yak' does not stand in the passage; leave the answer empty"):
+        rows({"q": ["Which ?"], "p": [passage], "answers": ["a yak"]}, **span)
+
+
 def test_options_are_read_with_their_context(rows, family):
     columns = {"text": TEXTS[:2], "a": ["one", "two"], "b": ["three", "four"], "label": ["B", "a"]}
     batch = all_rows(rows(columns, form="choice", choices=("a", "b"), length=40))

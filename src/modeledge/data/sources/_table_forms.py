@@ -127,22 +127,23 @@ def encode_words(reader: Reader, records: Sequence[Record]) -> Encoded:
 def answers_of(record: Record, config: Any) -> list[tuple[str, int]]:
     """The answers of a record, each with the character of the passage it begins at; none: not answerable.
 
-    Columns as in SQuAD: answers and starts, or one object with `text` and `answer_start`. Raises DataError for an
-    answer that does not stand where it is said to."""
+    Columns as in SQuAD: answers and starts, or one object with `text` and `answer_start`; without starts an answer
+    stands where the passage has it first. Raises DataError for one that does not stand where it is said to, or nowhere."""
     texts, starts = record.value[config.label], record.value.get("starts")
     if isinstance(texts, dict):
-        texts, starts = texts.get("text", []), texts.get("answer_start", [])
+        texts, starts = texts.get("text", []), texts.get("answer_start")
     texts = [texts] if isinstance(texts, str) else texts
-    starts = starts if isinstance(starts, list) else [] if starts is None else [starts]
     passage = record.value[config.second]
+    if starts is None:
+        starts = [passage.find(text) for text in texts]
+    starts = starts if isinstance(starts, list) else [starts]
     if len(texts) != len(starts):
         raise DataError(f"{record.file}:{record.line}: {len(texts)} answers but {len(starts)} starts")
     found = [(text, int(start)) for text, start in zip(texts, starts, strict=True) if text]
     for text, start in found:
-        if passage[start : start + len(text)] != text:
-            raise DataError(
-                f"{record.file}:{record.line}: the answer {text[:40]!r} does not stand at character {start}"
-            )
+        if start < 0 or passage[start : start + len(text)] != text:
+            where = f"at character {start}" if start >= 0 else "in the passage; leave the answer empty where it has none"
+            raise DataError(f"{record.file}:{record.line}: the answer {text[:40]!r} does not stand {where}")
     return found
 
 

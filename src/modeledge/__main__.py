@@ -1,4 +1,4 @@
-"""python -m modeledge.cli"""
+"""python -m modeledge"""
 
 from modeledge.cli import main
 
