@@ -25,9 +25,8 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: int) -> slice:
-        """This rank's rows of a global batch; every rank has the same number."""
-        each = rows // self.size
-        return slice(self.rank * each, (self.rank + 1) * each)
+        """This rank's rows of a global batch; every rank has the same number, if that can be."""
+        return slice(self.rank * rows // self.size, (self.rank + 1) * rows // self.size)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all ranks, on every rank."""

@@ -67,13 +67,15 @@ class Guard(Config):
 class Loop(Config):
     """The loop's own settings.
 
-    batch: rows in a global batch; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the
-    largest global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays; frozen: parts of
-    the model whose weights stay as they are, by the beginnings of their names (backbone.encoder); recompute:
-    compute again in the backward, to save memory, what is large and cheap (selective), or all of a layer (full)."""
+    batch: rows in a global batch; unit tokens: as many rows as hold the tokens of `batch` full ones; micro: rows in one
+    forward pass (0: as measured); steps: optimizer steps; clip: the largest global gradient norm (0: off); precision
+    auto: bf16 where a short measurement says it pays; frozen: parts of the model whose weights stay as they are, by the
+    beginnings of their names (backbone.encoder); recompute: compute again in the backward, to save memory, what is
+    large and cheap (selective), or all of a layer (full)."""
 
     steps: Positive = 1000
     batch: Positive = 64
+    unit: Literal["rows", "tokens"] = "rows"
     micro: Count = 0
     seed: Count = 0
     clip: Annotated[float, Field(ge=0)] = 1.0

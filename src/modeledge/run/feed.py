@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from modeledge.core import Batch, DataError, RecipeError, Shuffle, keyed
+from modeledge.core import Batch, DataError, RecipeError, keyed
 from modeledge.data.sources import Source
 from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Mix
+from modeledge.run.order import Order
 from modeledge.run.turns import Turns, ramp
-
-AHEAD = 64
-"""Steps whose rows are shuffled at once: a few rows cost as much as thousands."""
 
 
 @dataclass
@@ -58,10 +57,10 @@ class Feed:
         total: int,
         ranks: Ranks = ALONE,
         split: str = "train",
+        unit: Literal["rows", "tokens"] = "rows",
     ):
         self.sources, self.objectives, self.mix = sources, objectives, mix
         self.batch, self.seed, self.total, self.ranks, self.split = batch, seed, total, ranks, split
-        self.known: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
         if batch % ranks.size:
             raise DataError(f"loop.batch: {batch} rows cannot be shared evenly by {ranks.size} processes")
         self.micro = min(micro or batch, batch // ranks.size)
@@ -73,6 +72,14 @@ class Feed:
                     f"data.{name}: {len(source)} {split} rows, fewer than one batch of {batch}\n"
                     f"  next: more data, --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
                 )
+        if unit == "tokens" and (whole := [name for name, o in objectives.items() if o.whole_batch]):
+            raise RecipeError(
+                f"loop.unit: tokens: objectives.{whole[0]} compares the rows of a batch: so many they must stay\n"
+                "  next: loop.unit: rows"
+            )
+        self.orders = {
+            name: Order(source, name=name, batch=batch, seed=seed, unit=unit) for name, source in sources.items()
+        }
         self.tasks = list(mix.rates) or list(objectives)
         self.turns = self.blocks() if mix.kind in ("union", "ramp") and split == "train" else None
 
@@ -139,22 +146,12 @@ class Feed:
     def order(self, source: str, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Which rows of a source a step reads, and in which epoch each: its next ones where the objectives take
         turns."""
-        n = len(self.sources[source])
         step = step if self.turns is None else self.turns(step)[1]
-        if self.split != "train":
-            index = np.arange(step * self.batch, min((step + 1) * self.batch, n), dtype=np.int64)
-            return index, np.zeros_like(index)
-        block, within = divmod(step, AHEAD)
-        if self.known.get(source, (None,))[0] != block:
-            place = np.arange(block * AHEAD * self.batch, (block + 1) * AHEAD * self.batch, dtype=np.int64)
-            index, epoch = place % n, place // n
-            if not self.sources[source].ordered:
-                for e in range(int(epoch[0]), int(epoch[-1]) + 1):
-                    index[epoch == e] = Shuffle(n, self.seed, source, e)(index[epoch == e])
-            self.known[source] = block, index, epoch
-        _, index, epoch = self.known[source]
-        here = slice(within * self.batch, (within + 1) * self.batch)
-        return index[here], epoch[here]
+        if self.split == "train":
+            return self.orders[source](step)
+        n = len(self.sources[source])
+        index = np.arange(step * self.batch, min((step + 1) * self.batch, n), dtype=np.int64)
+        return index, np.zeros_like(index)
 
     def step(self, number: int) -> Step:
         """Build step `number`."""

@@ -117,7 +117,7 @@ class Stage:
             "seed": loop.seed,
             "total": known["steps"],
         }
-        train = Feed(self.sources, objectives, self.recipe.mix, ranks=self.ranks, **common)
+        train = Feed(self.sources, objectives, self.recipe.mix, ranks=self.ranks, unit=loop.unit, **common)
         if not self.held_out:
             return train, None
         return train, Feed(self.held_out, objectives, self.recipe.mix, split="valid", **common)

@@ -133,7 +133,7 @@ def test_an_answer_without_its_place_stands_where_the_passage_has_it_first(rows)
     begin, end = batch.begins[0], batch.ends[0]
     assert passage[batch.passage_spans[0, begin, 0] : batch.passage_spans[0, end, 1]] == answer
     assert batch.passage_spans[0, begin, 0] == passage.index(answer)
-    with pytest.raises(DataError, match="'a yak' does not stand in the passage; leave the answer empty"):
+    with pytest.raises(DataError, match="'a yak' does not stand in the passage; leave it empty"):
         rows({"q": ["Which ?"], "p": [passage], "answers": ["a yak"]}, **span)
 
 

@@ -56,6 +56,10 @@ class Source(Part):
         """What chance comes from when the rows `index` are read in these epochs; the key names the step."""
         return keyed(*key)
 
+    def tokens(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
+        """How many tokens these rows have, special ones included; None where only reading them tells."""
+        return None
+
     def cut(self, index: Int[np.ndarray, " b"], rng: Draws) -> Batch:
         """The rows `index` as they stand, before sampling by language."""
         raise NotImplementedError

@@ -128,7 +128,7 @@ def answers_of(record: Record, config: Any) -> list[tuple[str, int]]:
     """The answers of a record, each with the character of the passage it begins at; none: not answerable.
 
     Columns as in SQuAD: answers and starts, or one object with `text` and `answer_start`; without starts an answer
-    stands where the passage has it first. Raises DataError for one that does not stand where it is said to, or nowhere."""
+    stands where the passage has it first. Raises DataError for one that does not stand there, or nowhere."""
     texts, starts = record.value[config.label], record.value.get("starts")
     if isinstance(texts, dict):
         texts, starts = texts.get("text", []), texts.get("answer_start")
@@ -142,7 +142,7 @@ def answers_of(record: Record, config: Any) -> list[tuple[str, int]]:
     found = [(text, int(start)) for text, start in zip(texts, starts, strict=True) if text]
     for text, start in found:
         if start < 0 or passage[start : start + len(text)] != text:
-            where = f"at character {start}" if start >= 0 else "in the passage; leave the answer empty where it has none"
+            where = f"at character {start}" if start >= 0 else "in the passage; leave it empty if there is none"
             raise DataError(f"{record.file}:{record.line}: the answer {text[:40]!r} does not stand {where}")
     return found
 

@@ -20,7 +20,13 @@ class Document(Source):
         self.offsets = np.asarray(self.store.offsets("tokens"))
         self.number(len(self.offsets) - 1, np.arange(len(self.offsets) - 1))
 
+    def sizes(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"]:
+        """How much of each document there is room for."""
+        return np.minimum(self.offsets[index + 1] - self.offsets[index], self.frame.room(self.config.length))
+
+    def tokens(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
+        length = self.config.length
+        return None if self.languages else self.sizes(index) + length - self.frame.room(length)
+
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
-        begin = self.offsets[index]
-        size = np.minimum(self.offsets[index + 1] - begin, self.frame.room(self.config.length))
-        return self.frame.lay(self.store, [Range(begin, size)], self.config.length)
+        return self.frame.lay(self.store, [Range(self.offsets[index], self.sizes(index))], self.config.length)

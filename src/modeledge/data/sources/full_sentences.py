@@ -34,6 +34,10 @@ class FullSentences(Source):
         self.begins, self.sizes = rows["begins"], rows["sizes"]
         self.number(len(self.begins), rows["document"])
 
+    def tokens(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
+        length = self.config.length
+        return None if self.languages else self.sizes[index] + length - self.frame.room(length)
+
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         return self.frame.lay_stream(
             self.stream, self.begins[index], self.sizes[index], self.config.length, isolate=self.config.isolate
