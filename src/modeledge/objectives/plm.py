@@ -2,7 +2,7 @@
 
 Source: XLNet, arXiv:1906.08237 §2.2-2.5 and the released data builder. Tokens are not replaced: a query stream that
 does not know its own token reads a content stream that does. Rows of parallel streams remember the row before
-(memory). Not here: reading half of the streams backwards (the released bi_data)."""
+(memory). Not here: reading half of the streams backwards (the source, `data.text.backward`)."""
 
 from __future__ import annotations
 
@@ -81,15 +81,17 @@ class PermutationLM(Remembering):
 
     def choose(self, batch: Batch, maskable: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Which tokens are predicted: bool b t; the share is kept in each stretch of a row."""
-        t = maskable.shape[1]
+        b, t = maskable.shape
         size = self.kept(batch)
-        parts = []
-        for begin in range(0, t, size):
-            here = slice(begin, begin + size)
-            words = batch.word_starts[:, here] if "word_starts" in batch else None
-            wanted = budget(maskable[:, here], rate=self.config.rate)
-            parts.append(choose_spans(maskable[:, here], rng, wanted=wanted, word_starts=words))
-        return np.concatenate(parts, axis=1)
+        whole = t // size * size
+        chosen = np.zeros_like(maskable)
+        for here, width in ((slice(0, whole), size), (slice(whole, t), t - whole)):
+            if width:  # each stretch is a row of its own
+                free = maskable[:, here].reshape(-1, width)
+                words = batch.word_starts[:, here].reshape(-1, width) if "word_starts" in batch else None
+                wanted = budget(free, rate=self.config.rate)
+                chosen[:, here] = choose_spans(free, rng, wanted=wanted, word_starts=words).reshape(b, -1)
+        return chosen
 
     def kept(self, batch: Batch) -> int:
         """How many tokens of a row later rows may remember; also the length of a stretch with an order of its own."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from modeledge.views.corrupt.mask import choose_exactly, random_order
+from modeledge.views.corrupt.mask import choose_exactly
 
 GRAMS = 5
 """Longest span to predict."""
@@ -70,10 +70,12 @@ def factorise(
         raise ValueError("a token that is predicted cannot be free")
     b, t = predicted.shape
     size = block or t
-    rank = np.empty((b, t), np.int64)
-    for begin in range(0, t, size):
-        part = rank[:, begin : begin + size]
-        order = random_order(np.ones(part.shape, bool), rng)
-        np.put_along_axis(part, order, np.broadcast_to(np.arange(part.shape[1]), part.shape), axis=1)
-    first = np.arange(t) // size * (size + 1) - 1  # ranks of a stretch: `first` for its free tokens, then first + 1 ...
-    return np.where(free, first, first + 1 + rank)
+    stretches = -(-t // size)
+    rank = np.broadcast_to(np.arange(t) // size * (size + 1) - 1, (b, t)).copy()  # free tokens: the first of a stretch
+    held = np.flatnonzero(~free)
+    stretch = held // t * stretches + held % t // size
+    order = np.argsort(stretch + rng.random(len(held)))  # shuffled inside each stretch
+    counts = np.bincount(stretch, minlength=b * stretches)
+    nth = np.arange(len(held)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank.ravel()[held[order]] += 1 + nth
+    return rank
