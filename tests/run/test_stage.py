@@ -7,10 +7,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from modeledge.core import DataError
 from modeledge.data.prepare import prepare
+from modeledge.data.store import Store
+from modeledge.engine.processes import ALONE
+from modeledge.recipe.resolve import resolve
+from modeledge.recipe.schema import check
+from modeledge.run import stage
 from modeledge.run.pretrain import pretrain
 from modeledge.tokenizers import load_tokenizer
 
@@ -68,3 +74,14 @@ def test_naming_the_commonest_class_of_pictures_is_a_baseline(tmp_path):
     out = pretrain("vit", size="tiny", data=[str(tmp_path / "s")], out=tmp_path / "run", sets=sets, quiet=True)
     (found,) = out.done.baselines.values()
     assert found == pytest.approx(SKEWED)
+
+
+def test_so_many_pictures_are_read_at_once_as_their_patches_allow(tmp_path, monkeypatch):
+    for n in range(12):
+        Image.fromarray(np.full((32, 32, 3), n * 20, np.uint8)).save(tmp_path / f"{n}.png")
+    prepare(tmp_path, kind="images", label=None, out=tmp_path / "s", valid_fraction=0, processes=1)
+    recipe = check(resolve("vit", size="tiny", sets=["loop.batch=12"]))  # 64 patches a picture
+    monkeypatch.setattr(stage, "ROWS_AT_ONCE", 200)
+    job = stage.Job({}, {"images": Store.open(tmp_path / "s")}, None)
+    made = stage.Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
+    assert made.length() == 64 and made.decide()["micro"] == 3

@@ -123,9 +123,11 @@ class Stage:
         return train, Feed(self.held_out, objectives, self.recipe.mix, split="valid", **common)
 
     def length(self) -> int:
-        """Tokens in a row of the first source."""
+        """Tokens in a row of the first source, or patches of a picture; 1 where a row has neither."""
         config = next(iter(self.recipe.data.values()))
-        return int(getattr(config, "length", 1) or 1)
+        embedding = getattr(self.recipe.backbone, "embedding", None)
+        patches = (getattr(embedding, "size", 1) // getattr(embedding, "patch", 1)) ** 2
+        return int(getattr(config, "length", None) or patches)
 
     def width(self) -> int:
         """The model's width, as far as the recipe says it."""
