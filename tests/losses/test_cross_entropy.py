@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from modeledge.core import IGNORE
-from modeledge.losses.cross_entropy import accuracy, chunked_cross_entropy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, cross_entropy, head_loss
 
 
 def test_the_sum_is_minus_log_p_of_the_counted_labels():
@@ -36,30 +36,12 @@ def test_the_floor_of_the_smoothed_loss_is_the_entropy_of_the_smoothed_target():
     assert worse.total > floor
 
 
-def test_chunks_change_neither_loss_nor_gradient():
+def test_a_head_without_a_loss_of_its_own_is_scored_in_full():
     torch.manual_seed(0)
-    head, states = nn.Linear(6, 11), torch.randn(23, 6, requires_grad=True)
-    labels = torch.randint(0, 11, (23,))
-    labels[::5] = IGNORE
-    whole = cross_entropy(head(states), labels)
-    expected = torch.autograd.grad(whole.total, [states, *head.parameters()])
-    parts = chunked_cross_entropy(states, labels, head, chunk=4)
-    found = torch.autograd.grad(parts.total, [states, *head.parameters()])
-    assert torch.allclose(whole.total, parts.total) and whole.count == parts.count
-    for a, b in zip(expected, found, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_chunks_never_hold_all_logits():
-    rows = []
-
-    class Head(nn.Linear):
-        def forward(self, x):
-            rows.append(len(x))
-            return super().forward(x)
-
-    chunked_cross_entropy(torch.randn(10, 3), torch.zeros(10, dtype=torch.long), Head(3, 5), chunk=4)
-    assert rows == [4, 4, 2]
+    head, states, labels = nn.Linear(6, 11), torch.randn(23, 6), torch.randint(0, 11, (23,))
+    for smoothing in (0.0, 0.1):
+        found = head_loss(head, states, labels, smoothing=smoothing)
+        assert found.total == cross_entropy(head(states), labels, smoothing=smoothing).total and found.count == 23
 
 
 def test_half_precision_scores_are_summed_in_single():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Facts, Part, PartConfig, RecipeError, Sum
 from modeledge.heads import linear
+from modeledge.losses.cross_entropy import cross_entropy
 
 
 class Adaptive(nn.Module, Part):
@@ -51,8 +52,11 @@ class Adaptive(nn.Module, Part):
         ]
         return torch.cat([first[..., :size], *rest], -1)
 
-    def loss(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"]) -> Sum:
-        """Sum of -log p(label), in nats, over labels != IGNORE; and how many there were."""
+    def loss(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"], *, smoothing: float = 0.0) -> Sum:
+        """Sum of -log p(label), in nats, over labels != IGNORE; and how many there were. Smoothing asks for all words,
+        so nothing is saved then."""
+        if smoothing:
+            return cross_entropy(self(states), labels, smoothing=smoothing)
         counted = labels != IGNORE
         states, labels = states[counted], labels[counted]
         cluster = torch.bucketize(labels, torch.tensor(self.bounds[1:-1], device=labels.device), right=True)

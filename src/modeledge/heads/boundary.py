@@ -1,4 +1,4 @@
-"""From the two tokens around a span to a score for every token of the vocabulary at one place inside it.
+"""From the two tokens around a span to what the scores of the tokens at one place inside it are made of.
 
 Source: SpanBERT, arXiv:1907.10529 §3.2: both states and the vector of the place go through two layers, each with a
 non-linearity and a norm, and then the tied token table."""
@@ -40,9 +40,9 @@ class BoundaryHead(nn.Module, Part):
 
     def forward(
         self, left: Float[Tensor, "m d"], right: Float[Tensor, "m d"], place: Int[Tensor, " m"]
-    ) -> Float[Tensor, "m v"]:
-        """Unnormalised log-probabilities of the token at each place."""
+    ) -> Float[Tensor, "m d"]:
+        """What `decoder` makes the scores of the token at each place of."""
         x = torch.cat([left, right, self.places(place)], -1)
         for layer, norm in zip((self.first, self.second), self.norms, strict=True):
             x = norm(self.activate(layer(x)))
-        return self.decoder(x)
+        return x

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import Facts, Part, PartConfig, Sum
-from modeledge.losses.cross_entropy import chunked_cross_entropy
+from modeledge.losses.linear_cross_entropy import linear_cross_entropy
 from modeledge.losses.sampled_softmax import sampled_cross_entropy
 
 
@@ -54,10 +54,11 @@ class SampledSoftmax(nn.Module, Part):
         u = torch.rand(self.config.negatives, dtype=self.cumulative.dtype, device=self.cumulative.device)
         return torch.searchsorted(self.cumulative, u * self.cumulative[-1], right=True).clamp(max=len(self.weight) - 1)
 
-    def loss(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"]) -> Sum:
-        """Cross-entropy over labels != IGNORE: against a sample in training, the full one in evaluation."""
-        if not self.training or self.config.negatives == 0:
-            return chunked_cross_entropy(states, labels, self)
+    def loss(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"], *, smoothing: float = 0.0) -> Sum:
+        """Cross-entropy over labels != IGNORE: against a sample in training, the full one in evaluation and where it
+        is smoothed."""
+        if not self.training or self.config.negatives == 0 or smoothing:
+            return linear_cross_entropy(states, self.weight, self.bias, labels, smoothing=smoothing)
         return sampled_cross_entropy(
             states, labels, weight=self.weight, bias=self.bias, sample=self.draw(), log_expected=self.log_expected
         )

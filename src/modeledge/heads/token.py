@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from modeledge.core import Facts, Part, PartConfig, RecipeError, Slot, build, find
+from modeledge.core import Facts, Part, PartConfig, RecipeError, Slot, Sum, build, find
 from modeledge.heads import linear
 from modeledge.layers.activations import ACTIVATIONS, Activation
+from modeledge.losses.linear_cross_entropy import linear_cross_entropy
 
 
 class TokenHead(nn.Module, Part):
@@ -59,6 +60,11 @@ class TokenHead(nn.Module, Part):
     def forward(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m v"]:
         """Unnormalised log-probabilities of the tokens."""
         return F.linear(self.transformed(states), self.table(), self.bias)
+
+    def loss(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"], *, smoothing: float = 0.0) -> Sum:
+        """The cross-entropy of the tokens, whose scores are never held all at once."""
+        x = self.transformed(states)
+        return linear_cross_entropy(x, self.table(), self.bias, labels, smoothing=smoothing)
 
     def transformed(self, states: Float[Tensor, "*m d"]) -> Float[Tensor, "*m e"]:
         """What the decoder's matrix is multiplied with."""

@@ -1,6 +1,7 @@
-"""Cross-entropy over classes: plain, smoothed, and chunked for losses at every position.
+"""Cross-entropy over classes, plain and smoothed.
 
-Not here: sampled and adaptive forms (negative_sampling.py)."""
+Not here: with the matrix the scores come from, for large vocabularies (linear_cross_entropy.py); sampled and adaptive
+forms (sampled_softmax.py, negative_sampling.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from modeledge.core import IGNORE, Sum
 
@@ -21,25 +21,14 @@ def cross_entropy(logits: Float[Tensor, "m v"], labels: Int[Tensor, " m"], *, sm
     return Sum(total, (labels != IGNORE).sum())
 
 
-def chunked_cross_entropy(
-    states: Float[Tensor, "m d"],
-    labels: Int[Tensor, " m"],
-    head: nn.Module,
-    *,
-    chunk: int = 1024,
-    smoothing: float = 0.0,
+def head_loss(
+    head: nn.Module, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"], *, smoothing: float = 0.0
 ) -> Sum:
-    """Cross-entropy of `head(states)` without ever holding all m x v logits: each chunk is recomputed in the backward.
-
-    Equal to `cross_entropy(head(states), labels)` up to the order of summation; memory is chunk x v, not m x v."""
-    total = states.new_zeros((), dtype=torch.float32)
-    for part, wanted in zip(states.split(chunk), labels.split(chunk), strict=True):
-        total = total + checkpoint(_total, head, part, wanted, smoothing, use_reentrant=False, preserve_rng_state=False)
-    return Sum(total, (labels != IGNORE).sum())
-
-
-def _total(head: nn.Module, states: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    return cross_entropy(head(states), labels, smoothing=smoothing).total
+    """`cross_entropy(head(states), labels)`, in the head's own way where it has one that need not hold all scores."""
+    own = getattr(head, "loss", None)
+    if own is None:
+        return cross_entropy(head(states), labels, smoothing=smoothing)
+    return own(states, labels, smoothing=smoothing)
 
 
 def accuracy(logits: Float[Tensor, "m v"], labels: Int[Tensor, " m"]) -> Int[Tensor, ""]:

@@ -11,11 +11,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import chunked_cross_entropy
+from modeledge.losses.cross_entropy import head_loss
 from modeledge.objectives import token_baselines
 from modeledge.objectives._carry import Carry
 
@@ -55,14 +53,9 @@ class BidirectionalLM(Carry):
         before, after = out.states.chunk(2, -1)
         asked = ((before[:, :-1], ids[:, 1:]), (after[:, 1:], ids[:, :-1]))
         return {
-            name: self.cross_entropy(states.flatten(0, 1), labels.where(pairs, IGNORE).flatten())
+            name: head_loss(self.head, states.flatten(0, 1), labels.where(pairs, IGNORE).flatten())
             for name, (states, labels) in zip(self.losses, asked, strict=True)
         }
-
-    def cross_entropy(self, states: Float[Tensor, "m d"], labels: Int[Tensor, " m"]) -> Sum:
-        """The head's own loss if it has one (against a sample), else the full one."""
-        own = getattr(self.head, "loss", None)
-        return own(states, labels) if own else chunked_cross_entropy(states, labels, self.head)
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         known = {"bigram": facts.bigram} if facts.bigram else {}  # of pairs, either way round

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, PartConfig, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import chunked_cross_entropy, count_right
+from modeledge.losses.cross_entropy import count_right, head_loss
 from modeledge.objectives import Objective, Rule, own_document, token_baselines
 from modeledge.views.arrange.shift import next_tokens
 from modeledge.visibility.causal import causal
@@ -46,7 +46,7 @@ class CausalLM(Objective):
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
         states: Tensor = out.states  # type: ignore[assignment]
-        return {self.losses[0]: chunked_cross_entropy(states.flatten(0, 1), batch.labels.flatten(), self.head)}
+        return {self.losses[0]: head_loss(self.head, states.flatten(0, 1), batch.labels.flatten())}
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         states: Tensor = out.states  # type: ignore[assignment]

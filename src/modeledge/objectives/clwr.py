@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, PartConfig, Slot, Sum, build, part
 from modeledge.heads import linear
-from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, head_loss
 from modeledge.objectives import Objective, own_document, token_baselines
 from modeledge.visibility import see
 from modeledge.visibility.full import full
@@ -57,8 +57,8 @@ class WordRecovery(Objective):
         scores = (x @ one)[:, :, None] + (y @ two)[:, None] + (x * both) @ y.mT
         return scores.masked_fill(~readable[:, None], float("-inf")).softmax(-1)
 
-    def scores(self, backbone: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Token scores at the words to recover (m v), and the words."""
+    def asked(self, backbone: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The states of the words to recover (m d), and the words."""
         sides = [Batch({k: v[:, i] for k, v in batch.items() if v.ndim == 3}) for i in (0, 1)]
         x, y = (backbone.embed(text.ids) for text in sides)
         real = [s.valid if "valid" in s else torch.ones_like(s.ids, dtype=torch.bool) for s in sides]
@@ -67,14 +67,14 @@ class WordRecovery(Objective):
         shown = torch.where(words[0][..., None], mixed, x)
         seen = see(own_document(sides[0], full), *sides[0].ids.shape, device=x.device)
         states = backbone(sides[0].but(embedded=shown), seen).states
-        return self.head(states[words[0]]), sides[0].labels[words[0]]
+        return states[words[0]], sides[0].labels[words[0]]
 
     def forward(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(*self.scores(backbone, batch))}
+        return {self.losses[0]: head_loss(self.head, *self.asked(backbone, batch))}
 
     def measure(self, backbone: nn.Module, batch: Batch) -> dict[str, Sum]:
-        scores, labels = self.scores(backbone, batch)
-        return {"accuracy": Sum(accuracy(scores, labels), (labels >= 0).sum())}
+        states, labels = self.asked(backbone, batch)
+        return {"accuracy": Sum(accuracy(self.head(states), labels), (labels >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         return token_baselines(facts, facts.counts, ~facts.is_special())

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, RecipeError, Sum
-from modeledge.losses.cross_entropy import cross_entropy
+from modeledge.losses.cross_entropy import head_loss
 from modeledge.objectives import gather_targets
 from modeledge.objectives.seq2seq import Seq2Seq, body_of, carried
 from modeledge.views.arrange.pack import pack
@@ -87,6 +87,5 @@ class GapSentences(Seq2Seq):
         found = super().loss(out, batch)
         if self.config.hide:
             states: Tensor = out.encoder_states  # type: ignore[assignment]
-            scores = self.head(states.flatten(0, 1)[batch.target_at])
-            found[self.losses[1]] = cross_entropy(scores, batch.targets)
+            found[self.losses[1]] = head_loss(self.head, states.flatten(0, 1)[batch.target_at], batch.targets)
         return found

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from modeledge.core import Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, head_loss
 from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
 from modeledge.views.arrange.blanks import append_blanks
 from modeledge.views.corrupt.blanks import long_span, short_spans, span_lengths, whole_sentences
@@ -95,7 +95,7 @@ class Infill(Objective):
         return own_document(batch, prefix(batch.prefix))
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.scores(out, batch), batch.targets)}
+        return {self.losses[0]: head_loss(self.head, pick(out.states, batch), batch.targets)}  # type: ignore[arg-type]
 
     def scores(self, out: Output, batch: Batch) -> Tensor:
         """A score for each token of the vocabulary at each target."""

@@ -5,15 +5,13 @@ what follows it stands in the next row. Not here: writing with such a model."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from modeledge.core import Batch, Facts, Output, RecipeError, Sum
-from modeledge.losses.cross_entropy import chunked_cross_entropy
+from modeledge.core import Batch, Facts, Output, RecipeError
 from modeledge.objectives._memory import Remembering, remembers
 from modeledge.objectives.clm import CausalLM
 from modeledge.visibility import both, see
@@ -39,8 +37,6 @@ class MemoryLM(Remembering, CausalLM):
                 f" {getattr(backbone.config, 'kind', '')!r}\n  next: backbone.kind=transformer_xl, or the objective clm"
             )
         super().__init__(config, facts, backbone)
-        plain = partial(chunked_cross_entropy, head=self.head)
-        self.cost = getattr(self.head, "loss", plain)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         if self.config.memory and "fresh" not in batch:
@@ -57,7 +53,3 @@ class MemoryLM(Remembering, CausalLM):
             rule = both(rule, memory(past, reach=past))
         seen = see(rule, b, t, past + t, device=batch.ids.device)
         return backbone(batch, seen, memory=before.states, **options)
-
-    def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        states: Tensor = out.states  # type: ignore[assignment]
-        return {self.losses[0]: self.cost(states.flatten(0, 1), batch.labels.flatten())}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from modeledge import core
 from modeledge.core import Batch, Facts, Output, PartConfig, RowRandom, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, head_loss
 from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
 from modeledge.objectives._shares import Shares, some
 from modeledge.views.corrupt.mask import (
@@ -166,7 +166,7 @@ class MaskedLM(Objective):
         return own_document(batch, prefix(batch.prefix) if name == "prefix" else rules[name])
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.scores(out, batch), batch.targets)}
+        return {self.losses[0]: head_loss(self.head, pick(out.states, batch), batch.targets)}  # type: ignore[arg-type]
 
     def scores(self, out: Output, batch: Batch) -> Tensor:
         """A score for each token of the vocabulary at each target: m v."""

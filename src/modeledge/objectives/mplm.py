@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, head_loss
 from modeledge.objectives import Objective, Rule, own_document, pick, token_baselines
 from modeledge.objectives._shares import Shares
 from modeledge.views.corrupt.mask import choose_words, random_order, replace, word_ids
@@ -82,7 +82,7 @@ class MaskedPermutation(Objective):
         return own_document(batch, compensated(batch.rank, batch.stream, mode=self.config.mode))
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.head(pick(out.states, batch)), batch.targets)}  # type: ignore[arg-type]
+        return {self.losses[0]: head_loss(self.head, pick(out.states, batch), batch.targets)}  # type: ignore[arg-type]
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         scores = self.head(pick(out.states, batch))  # type: ignore[arg-type]

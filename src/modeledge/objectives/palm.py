@@ -72,8 +72,8 @@ class Palm(Seq2Seq):
         written = cross_entropy(
             self.scores(out, batch).flatten(0, 1), batch.decoder_labels.flatten(), smoothing=smoothing
         )
-        hidden = self.head.token(states.flatten(0, 1)[batch.target_at])
-        return {self.losses[0]: written, self.losses[1]: cross_entropy(hidden, batch.targets)}
+        hidden = self.head.token.loss(states.flatten(0, 1)[batch.target_at], batch.targets)
+        return {self.losses[0]: written, self.losses[1]: hidden}
 
     def baselines(self, facts: Facts) -> dict[str, float]:
         """Without the figure of knowing nothing: a pointer knows the input's own words from the first step on."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modeledge.backbones.two_stream import Query
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, head_loss
 from modeledge.objectives import Objective, Rule, own_document, token_baselines
 from modeledge.objectives._memory import Remembering, remembers
 from modeledge.views.arrange.append import LEAST, append_pair
@@ -135,7 +135,7 @@ class PermutationLM(Remembering):
         return self.head(out.query_states.flatten(0, 1))  # type: ignore[union-attr]
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(self.scores(out), batch.labels.flatten())}
+        return {self.losses[0]: head_loss(self.head, out.query_states.flatten(0, 1), batch.labels.flatten())}  # type: ignore[union-attr]
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         labels = batch.labels.flatten()

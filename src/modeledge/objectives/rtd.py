@@ -84,7 +84,9 @@ class ReplacedTokenDetection(Objective):
             return *put(batch, drawn), []
         rule = self.mask.visible(batch)
         out = self.generator(batch, see(rule, *batch.ids.shape, device=batch.ids.device))
-        return *put(batch, draw(self.mask.scores(out, batch))), [self.mask.loss(out, batch)[self.mask.losses[0]]]
+        with torch.no_grad():
+            drawn = draw(self.mask.scores(out, batch))
+        return *put(batch, drawn), [self.mask.loss(out, batch)[self.mask.losses[0]]]
 
     def detect(self, backbone: nn.Module, filled: Batch) -> Float[Tensor, "b t"]:
         """For each token, how likely it is a replacement (before the sigmoid)."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import accuracy, cross_entropy
+from modeledge.losses.cross_entropy import accuracy, head_loss
 from modeledge.objectives import Objective, token_baselines
 
 
@@ -69,8 +69,8 @@ class SpanBoundary(Objective):
         valid = torch.from_numpy(batch.valid) if "valid" in batch else None
         return {self.losses[0]: float(self.targets(torch.from_numpy(batch.labels), valid)[1].sum())}
 
-    def scores(self, out: Output, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A score for each token of the vocabulary at each target of the batch, m v, and what stood there."""
+    def asked(self, out: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the token at each target of the batch is told from, m d, and what stood there."""
         at, b = batch.target_at, torch.arange(batch.labels.shape[0], device=batch.labels.device)[:, None]
         borders, asked = self.targets(batch.labels, batch["valid"] if "valid" in batch else None)
         t = batch.labels.shape[1]
@@ -78,14 +78,14 @@ class SpanBoundary(Objective):
         left, right = ((b * t + side.clamp(0, t - 1)).flatten()[at] for side in borders)
         states = out.states.flatten(0, 1)  # type: ignore[union-attr]
         place = (at - left - 1).clamp(0, self.config.longest - 1)
-        scores = self.head(states[left], states[right], place)
-        return scores, torch.where(pick, batch.targets, IGNORE)
+        return self.head(states[left], states[right], place), torch.where(pick, batch.targets, IGNORE)
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        return {self.losses[0]: cross_entropy(*self.scores(out, batch))}
+        return {self.losses[0]: head_loss(self.head.decoder, *self.asked(out, batch))}
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        scores, targets = self.scores(out, batch)
+        x, targets = self.asked(out, batch)
+        scores = self.head.decoder(x)
         return {"boundary_accuracy": Sum(accuracy(scores, targets), (targets != IGNORE).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from modeledge import core
 from modeledge.core import IGNORE, Batch, Facts, Output, PartConfig, RecipeError, Slot, Sum, build, part
-from modeledge.losses.cross_entropy import chunked_cross_entropy, count_right
+from modeledge.losses.cross_entropy import count_right, head_loss
 from modeledge.objectives import Objective, token_baselines
 from modeledge.views.arrange.pack import pack
 from modeledge.views.arrange.shift import shift_right
@@ -111,7 +111,7 @@ class Seq2Seq(Objective):
         states: Tensor = out.states  # type: ignore[assignment]
         labels = batch.decoder_labels.flatten()
         smoothing = self.config.smoothing if self.training else 0.0
-        return {self.losses[0]: chunked_cross_entropy(states.flatten(0, 1), labels, self.head, smoothing=smoothing)}
+        return {self.losses[0]: head_loss(self.head, states.flatten(0, 1), labels, smoothing=smoothing)}
 
     def scores(self, out: Output, batch: Batch) -> Tensor:
         """A score for each token of the vocabulary at each place of the decoder: b u v (to write with)."""
