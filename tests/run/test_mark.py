@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from modeledge.core import RecipeError
 from modeledge.data import Store
+from modeledge.run import mark
 from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.keep import load_model
 from modeledge.run.mark import important_words, sentences_of
@@ -64,7 +68,7 @@ def judge(corpus, tmp_path_factory):
 
 def test_words_and_where_they_stand_are_those_of_the_text(judge):
     tokenizer = load_model(judge[0]).facts.tokenizer
-    text = '  The dog (a "fish") sees it!  In the garden,\n\nnobody did. '
+    text = '  The dog (a "fish") sees it!  In the garden,\n\n\x1a\n\nnobody did. '
     found = sentences_of(tokenizer, ["", text, "   "])
     assert [s.text for s in found] == [1, 1, 1]
     assert [text[a:b] for s in found for a, b in s.spans] == [w for s in found for w in s.said]
@@ -132,7 +136,68 @@ def test_the_words_that_tell_the_class_are_found_and_a_tagger_finds_them_in_new_
 
 
 def test_a_store_without_marks_is_refused_with_what_to_do(train, tmp_path):
-    from modeledge.core import RecipeError
-
     with pytest.raises(RecipeError, match=r"reads 'marked'.*\n  next: data prepared with .*--column marks=COLUMN"):
         train(sets=["objectives=[{kind: mlm, select: marked}]"])
+
+
+def test_a_run_of_words_with_one_tag_is_one_mark_and_b_begins_another(judge, monkeypatch):
+    loaded = load_model(judge[0])
+    said = [{"tags": t.split()} for t in ("O B-X I-X B-X O O", "Y Y O Y")]
+    monkeypatch.setattr(mark, "rows_for", lambda *_, **__: None)
+    monkeypatch.setattr(mark, "data_of", lambda *_: ("label", SimpleNamespace(text="text")))
+    monkeypatch.setattr(mark, "answers", lambda *_, **__: said)
+    text = "The dog sees the cat. A fish hears it"
+    (found,) = mark.mark_texts(loaded, [text])
+    assert [text[a:b] for a, b in found["marks"]] == ["dog sees", "the", "A fish", "it"]
+    assert found["tags"] == ["X", "X", "Y", "Y"]
+
+
+def test_what_cannot_be_asked_is_refused(judge, tmp_path, command):
+    table = lines(tmp_path / "x.jsonl", labelled(4, 5))
+    for words, said in (
+        ((judge[0], "--data", table, "--importance", 0.05), "pre-trained and not taught a task"),
+        ((judge[1], "--text", "The dog", "--importance", 0.05), "about labelled rows: --data TABLE"),
+        ((judge[1], "--data", table, "--importance", 5), "a number from 0 to 1"),
+    ):
+        code, _, err = command("predict", *words)
+        assert code == 2 and said in err
+
+
+PLANTED = {"high": ["amber", "copper", "velvet", "marble"], "low": ["walnut", "cotton", "silver", "pepper"]}
+
+
+def planted(texts: list[str], seed: int, *, vague: float = 0.0):
+    """Real sentences with one of the class's own words put in somewhere; the `vague` ones go without."""
+    rng = np.random.default_rng(seed)
+    for text in texts:
+        label, words = ["high", "low"][rng.integers(2)], [w for w in text.split() if w not in sum(PLANTED.values(), [])]
+        if rng.random() >= vague:
+            words.insert(rng.integers(len(words) + 1), str(rng.choice(PLANTED[label])))
+        yield {"text": " ".join(words), "label": label}
+
+
+@pytest.mark.slow
+def test_planted_words_are_found_in_real_text_and_by_the_tagger_in_text_it_has_not_seen(data, tmp_path):
+    texts = [row["text"] for row in pq.read_table(data("en/subj.train.parquet")).to_pylist()]
+    lines(tmp_path / "t.jsonl", planted(texts, 0))
+    small = ["backbone.width=64", "backbone.ffn.width=128", "tokenizer={kind: wordpiece, vocab: 2000, lowercase: true}"]
+    rows = ["data.text={kind: full_sentences, length: 64}", "objectives=[{kind: mlm}]", "loop.steps=4", "loop.batch=16"]
+    kinds = {"size": "tiny", "sets": [*small, *rows], "quiet": True}
+    pretrain("bert", data=[str(tmp_path / "t.jsonl")], out=tmp_path / "bert", **kinds)
+    taught = lines(tmp_path / "x.train.jsonl", planted(texts[:6000], 1, vague=0.4))
+    fast = Tuning(lr=1e-3, batch=32, epochs=3, sets=("objectives.0.pool=mean",))
+    finetune(tmp_path / "bert", Question("classify", taught, length=64), fast, out=tmp_path / "judge", quiet=True)
+
+    every, judged = sum(PLANTED.values(), []), lines(tmp_path / "j.jsonl", planted(texts[:1500], 2))
+    rows = important_words(load_model(tmp_path / "judge"), judged, threshold=0.05)
+    found = [(w in every, label != "O") for r in rows for w, label in zip(r["text"], r["label"], strict=True)]
+    right = sum(a and b for a, b in found)
+    precision, recall = right / sum(b for _, b in found), right / sum(a for a, _ in found)
+
+    tagging = Question("tag", lines(tmp_path / "words.jsonl", rows), length=64)
+    finetune(tmp_path / "bert", tagging, Tuning(lr=1e-3, batch=32, epochs=6), out=tmp_path / "tagger", quiet=True)
+    new = list(planted(texts[6000:7000], 3))
+    marked = predict(tmp_path / "tagger", texts=[row["text"] for row in new])
+    hits = [row["text"][a:b] in every for row in marked for a, b in row["marks"]]
+    assert precision > 0.5 and recall > 0.5
+    assert np.mean(hits) > 0.5 and sum(hits) > 0.5 * len(new)

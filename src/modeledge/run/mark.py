@@ -58,8 +58,9 @@ def sentences_of(tokenizer: Any, texts: Sequence[str]) -> list[Sentence]:
             at += len(piece)
     made = []
     for number, first, encoded in zip(owners, firsts, tokenizer.encode_spans(pieces), strict=True):
-        starts = np.array(encoded.word_starts)
-        starts[:1] = True
+        if not len(encoded.ids):  # control characters, say
+            continue
+        starts = np.append(True, encoded.word_starts[1:])
         begins, ends = encoded.spans[starts, 0] + first, encoded.spans[np.append(starts[1:], True), 1] + first
         said = [texts[number][a:b] for a, b in zip(begins, ends, strict=True)]
         begins = begins + [len(word) - len(word.lstrip()) for word in said]
