@@ -12,7 +12,11 @@ from modeledge.core import DataError, InputError, find, keyed
 from modeledge.data import Store, facts_of
 from modeledge.data.prepare import prepare
 
-TEXTS = ["  The river ran high. Nobody had read it!", "Was there anything?\n\nIt was déjà vu: 100% of us.", "\x1a\n\nA mill."]
+TEXTS = [
+    "  The river ran high. Nobody had read it!",
+    "Was there anything?\n\nIt was déjà vu: 100% of us.",
+    "\x1a\n\nA mill.",
+]
 
 
 def lines(file, rows):

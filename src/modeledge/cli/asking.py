@@ -131,7 +131,7 @@ def predict(
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
     importance: Annotated[
         float | None,
-        typer.Option(help="Which words of labelled rows bring a classifier this near to its certainty (Gu et al.: 0.05)."),
+        typer.Option(help="Which words of labelled rows make a classifier nearly sure: within this (Gu et al.: 0.05)."),
     ] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer, go on with or fill. May be repeated.")] = [],  # noqa: B006
     task: Annotated[str | None, typer.Option(help="Which, of a model taught several: its objective's name.")] = None,

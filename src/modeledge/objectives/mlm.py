@@ -112,7 +112,7 @@ class MaskedLM(Objective):
             self.needs = (*self.needs, NEEDS[config.select])
 
     def consult(self, sources: dict[str, Any]) -> None:
-        store = getattr(sources[self.config.on or next(iter(sources))], "store", ())
+        store: Any = getattr(sources[self.config.on or next(iter(sources))], "store", ())
         if self.config.select == "marked" and "marked" in store:
             self.asked = np.bincount(store["tokens"][store["marked"]], minlength=self.facts.vocab)
 

@@ -47,17 +47,17 @@ class Sentence(NamedTuple):
 
 def sentences_of(tokenizer: Any, texts: Sequence[str]) -> list[Sentence]:
     """The sentences of texts that have a word, cut into words where the tokenizer says so."""
-    pieces, firsts, owners = [], [], []
+    pieces: list[str] = []
+    places: list[tuple[int, int]] = []  # the text of each piece, and where it begins there
     for number, text in enumerate(texts):
         found = split_sentences(text)
         at = text.find(found[0]) if found else 0
         for piece in found:
             pieces.append(piece)
-            firsts.append(at)
-            owners.append(number)
+            places.append((number, at))
             at += len(piece)
     made = []
-    for number, first, encoded in zip(owners, firsts, tokenizer.encode_spans(pieces), strict=True):
+    for (number, first), encoded in zip(places, tokenizer.encode_spans(pieces), strict=True):
         if not len(encoded.ids):  # control characters, say
             continue
         starts = np.append(True, encoded.word_starts[1:])
