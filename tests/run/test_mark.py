@@ -69,11 +69,16 @@ def judge(corpus, tmp_path_factory):
 def test_words_and_where_they_stand_are_those_of_the_text(judge):
     tokenizer = load_model(judge[0]).facts.tokenizer
     text = '  The dog (a "fish") sees it!  In the garden,\n\n\x1a\n\nnobody did. '
-    found = sentences_of(tokenizer, ["", text, "   "])
+    found = sentences_of(tokenizer, ["", text, "   "], length=64)
     assert [s.text for s in found] == [1, 1, 1]
     assert [text[a:b] for s in found for a, b in s.spans] == [w for s in found for w in s.said]
     assert [s.said for s in found][1:] == [["In", "the", "garden", ","], ["nobody", "did", "."]]
     assert all((np.diff(s.words) >= 0).all() and s.words[-1] == len(s.said) - 1 for s in found)
+    parts = sentences_of(tokenizer, ["", text, "   "], length=8)  # of which two are the frame's
+    assert max(len(s.ids) for s in parts) == 6 and [text[a:b] for s in parts for a, b in s.spans] == [
+        w for s in found for w in s.said
+    ]
+    assert np.concatenate([s.ids for s in parts]).tolist() == np.concatenate([s.ids for s in found]).tolist()
 
 
 def test_important_words_are_those_of_asking_about_every_buffer_by_itself(judge, tmp_path):
@@ -95,7 +100,8 @@ def test_important_words_are_those_of_asking_about_every_buffer_by_itself(judge,
             wanted.append("important" if near and whole > 0.5 else "O")
             buffer += [] if near else [word]
         assert found["label"] == wanted
-    assert set(said[0]["label"]) == {"O"}
+    wrong = important_words(loaded, lines(tmp_path / "wrong.jsonl", rows[:1]), threshold=0.05)
+    assert wrong == said[:1] and set(wrong[0]["label"]) == {"O"}
 
 
 def test_the_words_that_tell_the_class_are_found_and_a_tagger_finds_them_in_new_texts(judge, tmp_path, command):
@@ -144,7 +150,7 @@ def test_a_run_of_words_with_one_tag_is_one_mark_and_b_begins_another(judge, mon
     loaded = load_model(judge[0])
     said = [{"tags": t.split()} for t in ("O B-X I-X B-X O O", "Y Y O Y")]
     monkeypatch.setattr(mark, "rows_for", lambda *_, **__: None)
-    monkeypatch.setattr(mark, "data_of", lambda *_: ("label", SimpleNamespace(text="text")))
+    monkeypatch.setattr(mark, "data_of", lambda *_: ("label", SimpleNamespace(text="text", length=64)))
     monkeypatch.setattr(mark, "answers", lambda *_, **__: said)
     text = "The dog sees the cat. A fish hears it"
     (found,) = mark.mark_texts(loaded, [text])

@@ -7,7 +7,7 @@ any word can be important, where the code leaves English stop words out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,11 @@ class Sentence(NamedTuple):
     spans: Int[np.ndarray, "w 2"]
 
 
-def sentences_of(tokenizer: Any, texts: Sequence[str]) -> list[Sentence]:
-    """The sentences of texts that have a word, cut into words where the tokenizer says so."""
+def sentences_of(tokenizer: Any, texts: Sequence[str], *, length: int) -> list[Sentence]:
+    """The sentences of texts that have a word, cut into words where the tokenizer says so; one that is too long for a
+    row of `length` tokens comes in several parts."""
+    frame = tokenizer.frame()
+    room = length - len(frame.before) - len(frame.after)
     pieces: list[str] = []
     places: list[tuple[int, int]] = []  # the text of each piece, and where it begins there
     for number, text in enumerate(texts):
@@ -58,18 +61,36 @@ def sentences_of(tokenizer: Any, texts: Sequence[str]) -> list[Sentence]:
             at += len(piece)
     made = []
     for (number, first), encoded in zip(places, tokenizer.encode_spans(pieces), strict=True):
-        if not len(encoded.ids):  # control characters, say
-            continue
-        starts = np.append(True, encoded.word_starts[1:])
-        begins, ends = encoded.spans[starts, 0] + first, encoded.spans[np.append(starts[1:], True), 1] + first
-        said = [texts[number][a:b] for a, b in zip(begins, ends, strict=True)]
-        begins = begins + [len(word) - len(word.lstrip()) for word in said]
-        real = np.array([bool(word.strip()) for word in said], bool)
-        if real.any():
-            words = np.where(real, np.cumsum(real) - 1, -1)[np.cumsum(starts) - 1]
-            spans = np.stack([begins, ends], axis=1)[real]
-            made.append(Sentence(number, encoded.ids, words, [w.strip() for w in said if w.strip()], spans))
+        for begin, end in parts_of(encoded.word_starts, room):
+            ids, spans = encoded.ids[begin:end], encoded.spans[begin:end] + first
+            starts = np.append(True, encoded.word_starts[begin + 1 : end])
+            made += words_of(number, texts[number], ids, starts, spans)
     return made
+
+
+def parts_of(starts: Bool[np.ndarray, " t"], most: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of parts of at most `most` tokens, between words if a part has more than one."""
+    begin = 0
+    while begin < len(starts):
+        end = min(begin + most, len(starts))
+        if end < len(starts):
+            between = np.flatnonzero(starts[begin + 1 : end + 1])
+            end = begin + 1 + int(between[-1]) if len(between) else end
+        yield begin, end
+        begin = end
+
+
+def words_of(
+    number: int, text: str, ids: Int[np.ndarray, " t"], starts: Bool[np.ndarray, " t"], spans: Int[np.ndarray, "t 2"]
+) -> list[Sentence]:
+    """The sentence that these tokens are; none if no word is more than blanks."""
+    begins, ends = spans[starts, 0], spans[np.append(starts[1:], True), 1]
+    said = [text[a:b] for a, b in zip(begins, ends, strict=True)]
+    begins = begins + [len(word) - len(word.lstrip()) for word in said]
+    real = np.array([bool(word.strip()) for word in said], bool)
+    words = np.where(real, np.cumsum(real) - 1, -1)[np.cumsum(starts) - 1]
+    made = Sentence(number, ids, words, [w.strip() for w in said if w.strip()], np.stack([begins, ends], axis=1)[real])
+    return [made] if made.said else []
 
 
 class Judge:
@@ -132,7 +153,7 @@ def important_words(
         )
     source = rows_for(loaded, store, task=task, columns=columns)
     texts = [flat(record.value[source.config.text]) for record in source.records]
-    sentences = sentences_of(loaded.facts.tokenizer, texts)
+    sentences = sentences_of(loaded.facts.tokenizer, texts, length=source.config.length)
     judge = Judge(loaded, name, sentences, length=source.config.length, device=device)
     labels = source.label[[sentence.text for sentence in sentences]]
     rows: list[dict[str, list[str]]] = [{"text": s.said, "label": [OTHER] * len(s.said)} for s in sentences]
@@ -141,6 +162,8 @@ def important_words(
         group = order[first : first + TOGETHER]
         everything = np.arange(judge.sizes[group].max()) < judge.sizes[group][:, None]
         group = group[judge(group, everything).argmax(1) == labels[group]]
+        if not len(group):
+            continue
         found = important(
             judge.sizes[group],
             lambda index, shown, group=group: judge(group[index], shown)[np.arange(len(index)), labels[group[index]]],
@@ -170,7 +193,7 @@ def mark_texts(loaded: Loaded, texts: Sequence[str], *, task: str | None = None,
     """What a model of words finds in texts: each `text` with `marks`, the characters [begin, end] of every word or run
     of words with a tag other than O, and their `tags` (without B- and I-, which tell where one begins)."""
     _, config = data_of(loaded, task)
-    sentences = sentences_of(loaded.facts.tokenizer, texts)
+    sentences = sentences_of(loaded.facts.tokenizer, texts, length=config.length)
     found: Answers = [{"text": text, "marks": [], "tags": []} for text in texts]
     if not sentences:
         return found
