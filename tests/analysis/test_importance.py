@@ -9,7 +9,7 @@ from modeledge.analysis.importance import important
 
 
 def one_by_one(words: list[int], sure, threshold: float) -> list[bool]:
-    """The procedure of arXiv:2004.09733 §2.2 for one text: a list as buffer, a word at a time."""
+    """The procedure of arXiv:2004.09733 for one text: a list as buffer, a word at a time."""
     buffer, found = [], []
     for word in words:
         buffer.append(word)

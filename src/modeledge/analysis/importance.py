@@ -1,7 +1,7 @@
 """Which words of a text a classifier decides by: read one after the other, those that make it nearly as sure as the
 whole text does.
 
-Source: Gu et al., arXiv:2004.09733 §2.2. Not here: how a model is asked (run/mark.py)."""
+Source: Gu et al., arXiv:2004.09733. Not here: how a model is asked (run/mark.py)."""
 
 from __future__ import annotations
 

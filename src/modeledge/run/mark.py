@@ -1,7 +1,7 @@
 """Texts marked by models: the words a classifier decides by, as rows a tagger is taught with, and what a tagger finds
 in texts, as marks that `prepare` reads.
 
-Source: Gu et al., arXiv:2004.09733 §2.2, and the released code: a text is read sentence by sentence, and a sentence
+Source: Gu et al., arXiv:2004.09733, and the released code: a text is read sentence by sentence, and a sentence
 that the classifier gets wrong has no important word. Here a word is judged whole, where the code judges its pieces, and
 any word can be important, where the code leaves English stop words out."""
 
