@@ -33,6 +33,12 @@ def test_tags_that_are_no_entities_have_an_accuracy_only():
     assert tagging([["NOUN", "VERB"]], [["NOUN", "NOUN"]], names=["NOUN", "VERB"]) == {"accuracy": 0.5}
 
 
+def test_tags_beside_o_that_are_no_entities_are_counted_one_by_one():
+    gold, said = [["O", "x", "x", "y", "O"]], [["x", "x", "O", "x", "O"]]  # said 3, one of them right; asked 3
+    found = tagging(said, gold, names=["O", "x", "y"])
+    assert found == pytest.approx({"accuracy": 2 / 5, "precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3})
+
+
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "seqeval.metrics.v1", None)
     with pytest.raises(InputError, match=r"F1 of entities needs seqeval.*extra `eval`") as error:

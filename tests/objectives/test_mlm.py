@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -256,3 +258,35 @@ def test_phrases_and_entities_are_hidden_whole_at_the_rate(lab, select, field):
             if not rows.special[row, place]:
                 states.setdefault(unit, set()).add(bool(chosen[row, place]))
         assert all(len(s) == 1 for s in states.values())
+
+
+def test_only_what_is_marked_is_hidden_and_no_more_than_the_rate_allows(lab):
+    rows, rng = lab.rows(2000, 64), keyed("marks")
+    rows["marked"] = ~rows.special & (rng.random(rows.ids.shape) < rng.choice([0.0, 0.1, 0.5], 2000)[:, None])
+    objective = lab.objective("mlm", lab.backbone(), select="marked")
+    assert "marked" in objective.needs
+    view = lab.view(objective, rows, 1)
+    chosen = view.labels != IGNORE
+    assert not chosen[~rows.marked].any()
+    most = [max(1, round(0.15 * n)) for n in (~rows.special).sum(1).tolist()]
+    assert chosen.sum(1).tolist() == [min(m, n) for m, n in zip(most, rows.marked.sum(1).tolist(), strict=True)]
+    assert (chosen.sum(1) == 0).sum() > 500  # rows without a mark ask for nothing
+    crowded = rows.marked.sum(1) > most
+    first = np.array([np.flatnonzero(m)[0] for m in rows.marked[crowded]])
+    share = chosen[crowded][np.arange(len(first)), first].mean()  # each marked token as likely as the next
+    wanted = np.mean(np.array(most)[crowded] / rows.marked[crowded].sum(1))
+    assert abs(share - wanted) < 3 * np.sqrt(wanted * (1 - wanted) / len(first))
+
+
+def test_guessing_marked_tokens_is_judged_by_how_often_those_occur(lab, tmp_path):
+    from modeledge.data.store import Store, StoreWriter
+
+    tokens, marked = np.array([7, 7, 8, 9, 9, 9], np.uint16), np.array([1, 1, 1, 1, 0, 0], bool)
+    with StoreWriter(tmp_path / "s") as writer:
+        writer.ragged("tokens", np.uint16, tokens, np.array([6]))
+        writer.column("marked", bool).append(marked)
+        writer.finish(rows=1, meta={})
+    objective = lab.objective("mlm", lab.backbone(), select="marked")
+    objective.consult({"text": SimpleNamespace(store=Store.open(tmp_path / "s"))})
+    wanted = -sum(p * np.log(p) for p in (0.5, 0.25, 0.25))
+    assert objective.baselines(lab.facts)["unigram"] == pytest.approx(wanted)

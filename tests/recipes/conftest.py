@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -50,6 +51,8 @@ def raw(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
     text = [{"text": " ".join(sentence(rng) for _ in range(rng.integers(4, 12)))} for _ in range(300)]
     text = [{"text": row["text"].replace(". The cat", ". However, the cat")} for row in text]
+    telling = re.compile(r"(?!The|the|in|However)\b\w+")
+    text = [{**row, "marks": [m.span() for m in telling.finditer(row["text"])]} for row in text]
     text = [{**row, "lang": "ab"[i % 2]} for i, row in enumerate(text)]
     (folder / "text.jsonl").write_text("".join(json.dumps(t) + "\n" for t in text))
     nouns, verbs = NOUNS, ["sees", "hears", "likes", "follows"]
@@ -132,7 +135,7 @@ def stores(raw, tmp_path_factory):
             options = {"size": size} if reads not in LISTS else listed if config is not None else {}
             options |= {"fields": ["title", "authors", "venue"]} if reads == "fields" else {}
             folds = config is not None and getattr(config, "lowercase", False)
-            options |= {"lang": "lang", "capitals": folds} if reads == "text" else {}
+            options |= {"lang": "lang", "marks": "marks", "capitals": folds} if reads == "text" else {}
             options = {"second": "second"} if reads == "parallel" else options
             prepare([str(file)], out=out, kind=reads, tokenizer=config, valid_fraction=0.2, processes=1, **options)
             made[key] = Store.open(out)

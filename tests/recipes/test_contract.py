@@ -140,6 +140,7 @@ IDLE = {
     },
     "infoxlm": {"objectives.xlco.twin": "follows by momentum"},
     "realm": {"objectives.realm.twin": "the passage tower as it was when the index was made"},
+    "selective": {"backbone.pool": "BERT's pooler waits for the task"},
 }
 """Parameters without a gradient, by recipe: their beginnings, and why."""
 

@@ -129,6 +129,10 @@ def evaluate(
 def predict(
     folder: Annotated[Path, typer.Argument(help="A fine-tuned model, or one that goes on with texts or fills blanks.")],
     data: Annotated[Path | None, typer.Option(help="A table; labels are not needed.")] = None,
+    importance: Annotated[
+        float | None,
+        typer.Option(help="Which words of labelled rows make a classifier nearly sure: within this (Gu et al.: 0.05)."),
+    ] = None,
     text: Annotated[list[str], typer.Option(help="A text to answer, go on with or fill. May be repeated.")] = [],  # noqa: B006
     task: Annotated[str | None, typer.Option(help="Which, of a model taught several: its objective's name.")] = None,
     column: Columns = [],  # noqa: B006
@@ -160,18 +164,23 @@ def predict(
     from modeledge.run.search import Beam, Greedy, Sample
 
     how = Sample(temperature, top_k, top_p) if temperature > 0 else Beam(beams) if beams > 1 else Greedy()
-    loaded = load_model(folder, sets=sets)
+    loaded, columns = load_model(folder, sets=sets), roles(column, graph=graph, entities=entities) or None
     if passages is not None:
         from modeledge.run.look_up import look_up
 
         answers: Any = look_up(loaded, passages, text, how, limit=limit, device=device)
+    elif importance is not None:
+        from modeledge.run.mark import important_words
+
+        if data is None or text or not 0 <= importance <= 1:
+            raise errors().InputError("--importance: a number from 0 to 1, about labelled rows: --data TABLE")
+        answers = important_words(loaded, data, threshold=importance, task=task, columns=columns, device=device)
     elif text and continues_text(loaded):
         answers = continue_texts(loaded, text, how, limit=limit)
     elif text and fills_blanks(loaded):
         answers = fill_blanks(loaded, text, how, limit=limit)
     else:
-        columns = roles(column, graph=graph, entities=entities)
-        answers = run(loaded, data, texts=text, task=task, columns=columns or None, device=device, how=how)
+        answers = run(loaded, data, texts=text, task=task, columns=columns, device=device, how=how)
     lines = "\n".join(json.dumps(a, ensure_ascii=False, default=str) for a in answers)
     show(answers, as_json=as_json, text=lines)
 

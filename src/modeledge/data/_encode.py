@@ -11,6 +11,7 @@ import numpy as np
 from modeledge.core import InputError, keyed
 from modeledge.data._chinese import chinese_starts, has_chinese
 from modeledge.data._gazetteer import Gazetteer, units
+from modeledge.data._marks import lie_on
 from modeledge.data._near import Signatures, signatures
 from modeledge.data._split import split_sentences
 
@@ -35,7 +36,8 @@ class Chunk(NamedTuple):
 
 class Encoder:
     """What every process holds: the tokenizer, whether Chinese words are told by a segmenter, the entities, phrases and
-    capitals to mark, and the fraction of the documents that is held out, which no chance cuts into tokens."""
+    capitals to mark, whether texts come with marks of their own, and the fraction of the documents that is held out,
+    which no chance cuts into tokens."""
 
     def __init__(
         self,
@@ -46,28 +48,27 @@ class Encoder:
         entities: Gazetteer | None = None,
         phrases: Gazetteer | None = None,
         capitals: bool = False,
+        marks: bool = False,
         fraction: float = 1.0,
     ):
         self.fraction, self.draws = (
             fraction,
             getattr(getattr(tokenizer, "config", None), "sample", None) is not None and fraction < 1,
         )
-        if self.draws and (entities, phrases, capitals) != (None, None, False):
+        if self.draws and (entities, phrases, capitals, marks) != (None, None, False, False):
             raise InputError(
                 "tokenizer.sample: names, phrases and capitals are marked in texts cut in the most probable way\n"
-                "  next: leave out tokenizer.sample, or --entities, --phrases and --capitals"
+                "  next: leave out tokenizer.sample, or --entities, --phrases, --capitals and --column marks=..."
             )
         self.tokenizer, self.segment, self.sentences = tokenizer, segment, sentences
         self.entities, self.phrases, self.capitals = entities, phrases, capitals
         self.dtype = np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32
 
-    def __call__(self, texts: Sequence[str]) -> Chunk:
-        """Encode documents."""
-        pieces, owners = [], []
-        for number, text in enumerate(texts):
-            found = split_sentences(text) if self.sentences else [text]
-            pieces += found
-            owners += [number] * len(found)
+    def __call__(self, texts: Sequence[str], marks: Sequence[np.ndarray] | None = None) -> Chunk:
+        """Encode documents. marks: spans of characters of each, whose tokens are marked."""
+        parts = [split_sentences(text) if self.sentences else [text] for text in texts]
+        pieces = [piece for found in parts for piece in found]
+        owners = [number for number, found in enumerate(parts) for _ in found]
         tokens, sizes, starts = self._encode(pieces)
         some = sizes > 0
         owner, sizes = np.array(owners, np.int64)[some], sizes[some]
@@ -85,6 +86,8 @@ class Encoder:
         notes = self._mark(tokens, starts, begins)
         if self.capitals:
             notes["capitals"] = self._capitals(pieces, starts)
+        if marks is not None:
+            notes["marked"] = lie_on(texts, marks, parts, [e.spans for e in self.tokenizer.encode_spans(pieces)])
         tokens = tokens.astype(self.dtype)
         written = np.array([len(t.encode("utf-8", "replace")) for t in texts], np.int64)
         return Chunk(kept, tokens, lengths[kept], begins, starts, hashes[kept], near, written[kept], notes)
@@ -185,7 +188,7 @@ def start(encoder: Encoder) -> None:
     _encoder = encoder
 
 
-def work(texts: Sequence[str]) -> Chunk:
-    """Encode documents in a process that was started by `start`."""
+def work(given: tuple[Sequence[str], Sequence[np.ndarray] | None]) -> Chunk:
+    """Encode documents, with their marks or without, in a process that was started by `start`."""
     assert _encoder is not None
-    return _encoder(texts)
+    return _encoder(*given)

@@ -14,6 +14,7 @@ from modeledge.data import _encode
 from modeledge.data._by_language import sort_by_language
 from modeledge.data._encode import Chunk, Encoder, held_out
 from modeledge.data._job import Job, batches, ordered_map, texts_of
+from modeledge.data._marks import marked_records
 from modeledge.data._near import NearDuplicates
 from modeledge.data.readers import Record
 from modeledge.data.store import StoreWriter
@@ -152,16 +153,26 @@ class TextWriter:
 
 
 def write_text(
-    job: Job, made: TextWriter, *, column: str, lang: str | None, processes: int, held: bool = False
+    job: Job,
+    made: TextWriter,
+    *,
+    column: str,
+    lang: str | None,
+    processes: int,
+    marks: str | None = None,
+    held: bool = False,
 ) -> None:
-    """Encode all documents of a job and write them; the result does not depend on the number of processes."""
+    """Encode all documents of a job and write them; the result does not depend on the number of processes.
+
+    marks: the column of spans of characters whose tokens are to be marked."""
     names: list[list[str]] = []
 
-    def chunks() -> Iterator[list[str]]:
-        for records in batches(job.records(), lambda r: len(r.value[column]) + 1, CHUNK):
+    def chunks() -> Iterator[tuple[list[str], list[np.ndarray] | None]]:
+        found = job.records() if marks is None else marked_records(job, text=column, marks=marks)
+        for records in batches(found, lambda r: len(r.value[column]) + 1, CHUNK):
             if lang is not None:
                 names.append([_language(r, lang) for r in records])
-            yield texts_of(records, column)
+            yield texts_of(records, column), None if marks is None else [r.value[marks] for r in records]
 
     encoder = copy.copy(made.encoder)
     encoder.draws &= not held

@@ -52,6 +52,7 @@ class Plan:
     valid           files to hold out; without them `valid_fraction` of the rows, chosen by their content
     text, second    names of the columns of text; image, label, lang: of the others (lang="file": the file's name up to
                     its first dot; label=None: there is none)
+    marks           the column of spans of characters, pairs [begin, end], whose tokens are to be marked in text
     head, relation, tail   names of the columns of triples
     fields          names of the columns of records (fields), each a text or a list of texts, or null
     entities        a file of surface forms, each with a tab and its entity, to be marked in text
@@ -77,6 +78,7 @@ class Plan:
     image: str = "image"
     label: str | None = "label"
     lang: str | None = None
+    marks: str | None = None
     head: str = "head"
     relation: str = "relation"
     tail: str = "tail"
@@ -110,8 +112,9 @@ class Plan:
         for name, kind in lists.items():
             if getattr(self, name) is not None and self.kind != kind:
                 raise InputError(f"--{name}: for --kind {kind}, found --kind {self.kind}")
-        if self.capitals and self.kind != "text":
-            raise InputError(f"--capitals: for --kind text, found --kind {self.kind}")
+        for option, given in (("--capitals", self.capitals), (f"--column marks={self.marks}", self.marks)):
+            if given and self.kind != "text":
+                raise InputError(f"{option}: for --kind text, found --kind {self.kind}")
         if self.vectors is not None and self.entities is None:
             raise InputError("--vectors: vectors belong to entities; name their surface forms with --entities FILE")
         if self.tokenizer is None and (self.kind not in ("images", "triples") or self.descriptions is not None):
@@ -168,6 +171,8 @@ class Plan:
             return Wanted(dict.fromkeys(self.fields, (str, list)), tuple(self.fields))
         if self.lang not in (None, "file") and self.kind == "text":
             columns[str(self.lang)] = (str, int)
+        if self.marks:
+            columns[self.marks] = (list,)
         optional = ("label",) if self.kind == "images" and self.label == "label" else ()
         return Wanted(columns, optional, self.documents, packed=self.packed)
 
@@ -233,11 +238,13 @@ def _text(plan: Plan, jobs: list[Job], writer: StoreWriter, tokenizer: Any, summ
     marked, told = _gazetteers(plan, tokenizer, writer)
     if plan.capitals and not folds_case(tokenizer):
         raise InputError("--capitals: this tokenizer tells capitals apart by itself\n  next: one with lowercase: true")
-    encoder = Encoder(tokenizer, segment=plan.segments, capitals=plan.capitals, fraction=plan.fraction, **marked)
+    marked |= {"capitals": plan.capitals, "marks": plan.marks is not None}
+    encoder = Encoder(tokenizer, segment=plan.segments, fraction=plan.fraction, **marked)
     made = TextWriter(writer, encoder, fraction=plan.fraction, near=plan.near)
     for nth, job in enumerate(jobs):
         processes = job.processes(plan.processes)
-        write_text(job, made, column=plan.text, lang=plan.lang, processes=processes, held=nth > 0)
+        options: dict[str, Any] = {"column": plan.text, "lang": plan.lang, "marks": plan.marks}
+        write_text(job, made, **options, processes=processes, held=nth > 0)
     seen = {"empty_documents": made.empty, "near_duplicates": made.duplicates}
     made.finish(names_of(jobs[0].files), _meta(plan, jobs, tokenizer, summary, seen) | told)
     train, valid = made.parts[False], made.parts.get(True)

@@ -3,8 +3,8 @@
 Sources: BERT, arXiv:1810.04805 §3.1; dynamic masks: RoBERTa, arXiv:1907.11692 §4.1; a rate that falls: Ankner et al.,
 arXiv:2305.15096; n-gram masks: ALBERT, arXiv:1909.11942 §4.1; runs of geometric length, replaced as one: SpanBERT,
 arXiv:1907.10529 §3.1; phrases and entities: ERNIE, arXiv:1904.09223 §3.2; rare tokens first: XLM, arXiv:1901.07291
-§3.3; one model under four visibilities: UniLM, arXiv:1905.03197 §2.2-2.3. Not here: replaced-token detection (rtd.py),
-span boundaries (sbo.py)."""
+§3.3; what the data marks: Gu et al., arXiv:2004.09733; one model under four visibilities: UniLM, arXiv:1905.03197
+§2.2-2.3. Not here: replaced-token detection (rtd.py), span boundaries (sbo.py)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from modeledge.views.corrupt.mask import (
     Draws,
     choose_count,
     choose_each,
+    choose_marked,
     choose_mention,
     choose_rare,
     choose_words,
@@ -55,6 +56,8 @@ STARTS = {
     "mention": "entity_starts",
 }
 """The field that says where the units of each selection begin."""
+NEEDS = {**STARTS, "marked": "marked"}
+"""The field each selection reads beside the tokens."""
 
 
 class Geometric(core.Config):
@@ -80,14 +83,14 @@ class MaskedLM(Objective):
         """rate: share of ordinary tokens to predict, or the first and the last of a share that changes in a straight
         line over the run; select: how they are chosen (a fixed count a row, each independently, whole words, phrases or
         entities, where a word outside them is a unit of its own, a fixed count of mostly rare tokens: drawn with the
-        inverse root of how often they occur, XLM, or one mention of an entity whatever the rate, REALM); ngrams:
-        longest run of tokens or units, drawn with p(n) proportional to 1/n, or the probabilities of runs of 1, 2, ...,
-        or a geometric law; replace: shares of [MASK] and of random tokens among the chosen, drawn for each token or
-        `per` unit or span; most: at most so many a row; static: so many fixed masks a row, reused over the epochs (0: a
-        new one each time)."""
+        inverse root of how often they occur, XLM, only tokens that the data marks, up to a fixed count, or one mention
+        of an entity whatever the rate, REALM); ngrams: longest run of tokens or units, drawn with p(n) proportional to
+        1/n, or the probabilities of runs of 1, 2, ..., or a geometric law; replace: shares of [MASK] and of random
+        tokens among the chosen, drawn for each token or `per` unit or span; most: at most so many a row; static: so
+        many fixed masks a row, reused over the epochs (0: a new one each time)."""
 
         rate: Share | tuple[Share, Share] = 0.15
-        select: Literal["count", "each", "words", "phrases", "entities", "rare", "mention"] = "count"
+        select: Literal["count", "each", "words", "phrases", "entities", "rare", "marked", "mention"] = "count"
         ngrams: Length | Lengths | Geometric = 1
         replace: Shares | Together = (0.8, 0.1)
         most: int | None = Field(None, ge=1)
@@ -104,8 +107,14 @@ class MaskedLM(Objective):
         self.lengths = run_lengths(config.ngrams)
         counts = facts.counts if facts.counts is not None else np.ones(facts.vocab)
         self.rarity = np.maximum(counts, 1.0) ** -0.5
-        if config.select in STARTS:
-            self.needs = (*self.needs, STARTS[config.select])
+        self.asked: np.ndarray | None = None
+        if config.select in NEEDS:
+            self.needs = (*self.needs, NEEDS[config.select])
+
+    def consult(self, sources: dict[str, Any]) -> None:
+        store: Any = getattr(sources[self.config.on or next(iter(sources))], "store", ())
+        if self.config.select == "marked" and "marked" in store:
+            self.asked = np.bincount(store["tokens"][store["marked"]], minlength=self.facts.vocab)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids = batch.ids
@@ -149,6 +158,8 @@ class MaskedLM(Objective):
             return choose_each(maskable, rng, rate=rate)
         if cfg.select == "rare":
             return choose_rare(maskable, self.rarity[batch.ids], rng, rate=rate, most=cfg.most)
+        if cfg.select == "marked":
+            return choose_marked(maskable, batch.marked, rng, rate=rate, most=cfg.most)
         if cfg.select == "mention":
             return choose_mention(maskable, batch.entities, batch.entity_starts, rng, most=cfg.most)
         if cfg.select == "count" and self.lengths is None:
@@ -173,7 +184,7 @@ class MaskedLM(Objective):
         return self.head(pick(out.states, batch))  # type: ignore[arg-type]
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        asked = facts.counts  # how often each token is a target
+        asked = facts.counts if self.asked is None else self.asked  # how often each token is a target
         if asked is not None and self.config.select == "rare":
             asked = asked * self.rarity
         return token_baselines(facts, asked, ~facts.is_special())

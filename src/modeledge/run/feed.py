@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from modeledge.core import Batch, DataError, RecipeError, keyed
 from modeledge.data.sources import Source
+from modeledge.data.sources._stream import NOTES
 from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Mix
@@ -179,10 +180,12 @@ class Feed:
             lacking = [field for field in self.objectives[name].needs if field not in batch]
             if lacking:
                 kind = self.sources[source].config.kind
+                noted = "data prepared with --entities, --phrases, --capitals or --column marks=COLUMN"
+                other = f"another kind or other settings of data.{source}"
                 raise RecipeError(
                     f"objectives.{name}: reads {', '.join(map(repr, lacking))}, which data.{source} ({kind}) does not "
                     f"give; it gives {', '.join(batch)}\n"
-                    f"  next: another kind or other settings of data.{source}, or leave this objective out"
+                    f"  next: {noted if set(NOTES).issuperset(lacking) else other}, or leave this objective out"
                 )
             if "doc" in batch and not self.objectives[name].apart:
                 raise RecipeError(

@@ -9,12 +9,14 @@ from typing import Any
 
 from modeledge.core import InputError
 from modeledge.data.sources.blocks import Blocks
+from modeledge.data.store import Store
 from modeledge.engine.device import choose_device
 from modeledge.run.answer import GREEDY, How, Texts, answers, data_of, held_out, judge, open_for, rows_for, task_of
 from modeledge.run.few_shot import few_shot
 from modeledge.run.frozen import look
 from modeledge.run.in_context import Normal
 from modeledge.run.keep import Loaded, load_model
+from modeledge.run.mark import mark_texts, plain_texts
 from modeledge.run.recall import remember
 from modeledge.run.tasks import Answers
 
@@ -42,13 +44,18 @@ def predict(
     """The answers of a fine-tuned model, one dict a row of `data` (a table) or a text of `texts`.
 
     A text is a string, a pair, or a dict with the columns the model was taught with. Labels are not needed. `task`:
-    which one, of a model that was taught several (by the name of its objective).
+    which one, of a model that was taught several (by the name of its objective). A model that tags words is given
+    lists of them, and answers with a tag each, or texts, and answers with what it found where.
     Raises InputError for a model that was not taught a task and for rows that lack what it reads."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     _, config = data_of(loaded, task)
     if (data is None) == (not texts):
         raise InputError("predict: give a table (--data) or texts, one of the two")
     store: Any = open_for(loaded, data) if data is not None else Texts([_row(t, config) for t in texts])
+    if getattr(config, "form", "") == "words" and not isinstance(store, Store):
+        plain = plain_texts(loaded, store, task=task, columns=columns)
+        if plain:
+            return mark_texts(loaded, plain, task=task, device=device)
     rows = rows_for(loaded, held_out(store), task=task, columns=columns, target="none")
     return answers(loaded, shown(loaded, rows, device), task=task, device=device, how=how)
 
@@ -63,8 +70,6 @@ def shown(loaded: Loaded, source: Any, device: str) -> Any:
 def _row(text: Any, config: Any) -> dict[str, Any]:
     if isinstance(text, dict):
         return text
-    if isinstance(text, str) and getattr(config, "form", "") == "words":
-        text = text.split()
     if isinstance(text, str | list):
         return {config.text: text} | ({config.second: ""} if getattr(config, "form", "") == "separate" else {})
     return dict(zip((config.text, config.second), text, strict=True))

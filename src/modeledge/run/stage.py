@@ -238,10 +238,10 @@ class Stage:
     ) -> Done:
         """Train this stage; `before` is where the one before it ended."""
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
-        baselines = {n: o.baselines(self.facts) for n, o in model.each()}
         if weights is not None and saved is None:
             self.take_over(model, weights)
         feed, valid = self.feeds(model, known)
+        baselines = {n: o.baselines(self.facts) for n, o in model.each()}
         rate = product_rate(known["precision"], self.device, width=self.width()) if folder is not None else 0.0
         trainer = self.trainer(model, feed, valid, known, folder, rate, baselines)
         trainer.position = Position(

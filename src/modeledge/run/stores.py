@@ -62,7 +62,7 @@ def make_store(
 ) -> Summary:
     """The `prepare` verb: raw files to a store at `out`. `columns`: which column holds what, e.g. {"text": "body"};
     lists: files of entities, phrases, descriptions, and a folder of vectors; fields: columns of records."""
-    known = ("text", "second", "image", "label", "lang", "head", "relation", "tail")
+    known = ("text", "second", "image", "label", "lang", "marks", "head", "relation", "tail")
     for name in columns:
         if name not in known:
             raise InputError(unknown(f"--column {name}={columns[name]}", "role of a column", name, known))

@@ -16,7 +16,7 @@ from modeledge.data import _kept
 from modeledge.data._kept import Piece, kept
 from modeledge.data.store import Store
 
-NOTES = ("entities", "entity_starts", "phrase_starts", "capitals")
+NOTES = ("entities", "entity_starts", "phrase_starts", "capitals", "marked")
 """Columns with one entry a token that some stores have beside `word_starts`."""
 
 

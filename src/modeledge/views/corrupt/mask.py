@@ -75,6 +75,21 @@ def choose_each(maskable: Bool[np.ndarray, "b t"], rng: Draws, *, rate: float) -
     return maskable & (rng.random(maskable.shape, dtype=np.float32) < rate)
 
 
+def choose_marked(
+    maskable: Bool[np.ndarray, "b t"],
+    marked: Bool[np.ndarray, "b t"],
+    rng: Draws,
+    *,
+    rate: float,
+    most: int | None = None,
+) -> Bool[np.ndarray, "b t"]:
+    """The marked tokens of each row; if there are more than its `budget`, so many of them. Nothing else fills it up.
+
+    Source: Gu et al., arXiv:2004.09733, and the released data builder, which hides no other tokens either. It keeps the
+    surest of a sentence; here chance decides."""
+    return choose_exactly(maskable & marked, budget(maskable, rate=rate, most=most), rng)
+
+
 def choose_mention(
     maskable: Bool[np.ndarray, "b t"],
     mentions: Int[np.ndarray, "b t"],
