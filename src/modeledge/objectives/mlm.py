@@ -58,6 +58,8 @@ STARTS = {
 """The field that says where the units of each selection begin."""
 NEEDS = {**STARTS, "marked": "marked"}
 """The field each selection reads beside the tokens."""
+PIECE = 1 << 22
+"""Tokens of a store that are looked at together."""
 
 
 class Geometric(core.Config):
@@ -114,7 +116,10 @@ class MaskedLM(Objective):
     def consult(self, sources: dict[str, Any]) -> None:
         store: Any = getattr(sources[self.config.on or next(iter(sources))], "store", ())
         if self.config.select == "marked" and "marked" in store:
-            self.asked = np.bincount(store["tokens"][store["marked"]], minlength=self.facts.vocab)
+            parts = (slice(i, i + PIECE) for i in range(0, len(store["tokens"]), PIECE))
+            self.asked = sum(
+                np.bincount(store["tokens"][part][store["marked"][part]], minlength=self.facts.vocab) for part in parts
+            )
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids = batch.ids
