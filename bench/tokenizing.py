@@ -2,12 +2,14 @@
 
     python bench/tokenizing.py --text FILE.parquet [--processes 1]
 
-The same tokenizer on every side; a window is the whole text once."""
+The same tokenizer and as many processes on every side, and no threads of the tokenizer's own, which would take all
+cores whatever the number of processes; a window is the whole text once."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -28,6 +30,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--windows", type=int, default=5)
     given = parser.parse_args()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import datasets
     from datasets import load_dataset
     from tokenizers import Tokenizer

@@ -89,8 +89,22 @@ def test_the_loss_at_init_is_that_of_knowing_nothing(stage, name):  # G4
             assert float(found[objective.losses[0]]) == pytest.approx(uniform, rel=near), (name, objective.losses[0])
 
 
-def test_one_batch_is_learnt(stage, name):  # G5
+FLOORS = {
+    "cove": (0.25, "two LSTM layers and attention between them are slow to learn"),
+    "dssm": (0.52, "queries and passages of the toy text are alike: the rest is chance"),
+    "glove": (0.2, "a factorisation of rank 50 with one rate for all counts"),
+    "siatl": (0.3, "the penalties on large and fast states remain; the words themselves are learnt"),
+    "transformer": (0.2, "the entropy of the smoothed targets"),
+    "word2vec": (0.4, "a word has several neighbours, and some of them are drawn as noise too"),
+}
+"""What a recipe comes down to on one batch, as a share of its first loss, where that is not a tenth; and why."""
+
+
+def test_one_batch_is_learnt_by_heart(stage, name):  # G5
     made, model, feed, known = stage(name, "schedule=constant", "loop.clip=1.0")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     trainer = made.trainer(model, feed, None, known | {"steps": 10**6}, None)
     for group in trainer.optimizer.param_groups:
         group["peak"] = min(max(group["peak"], 2e-3), 1e-1)
@@ -98,11 +112,15 @@ def test_one_batch_is_learnt(stage, name):  # G5
     step = feed.step(0)
     model.train()
     first, _, _ = trainer.take(step)
-    for _ in range(25):
+    share, wanted = 1.0, FLOORS.get(name, (0.1,))[0]
+    for _ in range(400):
         last, _, good = trainer.take(step)
         assert good
+        share = sum(last.values()) / sum(first.values())
+        if share < wanted:
+            break
+    assert share < wanted, (first, last)
     assert all(torch.equal(p, resting[n]) for n, p in model.named_parameters() if n in resting)
-    assert sum(last.values()) < 0.9 * sum(first.values()), (first, last)
 
 
 def test_the_same_step_is_the_same_batch_and_another_step_is_not(stage, name):  # G7
