@@ -142,11 +142,11 @@ class RunFolder:
             tracker.log(record)
         return problem
 
-    def cut_log(self, step: int) -> None:
-        """Drop what was logged after `step`, before going on from it."""
+    def cut_log(self, step: int, *, judged: int) -> None:
+        """Drop what was logged after `step`, and held-out figures after the step `judged`, before going on from it."""
         file = self.path / "metrics.jsonl"
         if file.exists():
-            kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+            kept = [line for line in file.read_text().splitlines() if _known(line, step, judged)]
             put(file, "".join(line + "\n" for line in kept))
 
 
@@ -164,11 +164,12 @@ def put(file: Path, text: str) -> None:
         raise RunError(f"{file}: cannot be written: {error.strerror}\n  next: make space, or another --out") from None
 
 
-def _step_of(line: str) -> int:
+def _known(line: str, step: int, judged: int) -> bool:
     try:
-        return int(json.loads(line)["step"])
+        record = json.loads(line)
+        return int(record["step"]) <= (judged if "valid" in record else step)
     except (ValueError, KeyError, TypeError):
-        return 1 << 62
+        return False
 
 
 def _alive(pid: int) -> bool:

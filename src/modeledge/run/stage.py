@@ -29,7 +29,6 @@ from modeledge.run.known import facts_from
 from modeledge.run.loop import Position, Result, Trainer
 from modeledge.run.model import Model, make_model, parameter_count
 from modeledge.run.progress import Progress, Silent
-from modeledge.run.signals import Stop
 
 ROWS_AT_ONCE = 8192
 """Tokens in one forward pass when the recipe does not say: activations of small models then stay near the cache."""
@@ -228,7 +227,6 @@ class Stage:
         self,
         known: dict[str, Any],
         folder: RunFolder | None,
-        stop: Stop,
         *,
         weights: dict[str, torch.Tensor] | None,
         saved: checkpoint.Saved | None,
@@ -253,7 +251,9 @@ class Stage:
             check_identity(saved.state["identity"], trainer.identity, folder.path)
             trainer.restore(saved)
         if folder is not None and self.ranks.first:
-            folder.cut_log(trainer.position.overall) if saved or self.job.resume else None
+            if saved or self.job.resume:
+                at = trainer.position
+                folder.cut_log(at.overall, judged=at.before + at.judged)
             extra = {
                 "device": str(self.device),
                 "threads": torch.get_num_threads(),
@@ -263,7 +263,7 @@ class Stage:
             }
             folder.write_environment({**extra, "decided": known, "baselines": baselines})
         self.announce(model, known, baselines)
-        result = trainer.fit(stop)
+        result = trainer.fit()
         return Done(result, model, self.recipe, self.facts, folder, [known], baselines)
 
     def announce(self, model: Model, known: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
