@@ -12,6 +12,8 @@ import pytest
 from modeledge.core import find
 from modeledge.data.prepare import prepare
 from modeledge.run import checkpoint
+from modeledge.run.compare import compare
+from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.folder import read_metrics
 from modeledge.run.pretrain import pretrain
 
@@ -78,6 +80,7 @@ SOON = 5.0
 """Seconds from the signal to the end."""
 SETS = ["loop.micro=2", "loop.evaluate={every: 2, batches: 2}", "loop.save.every=2", "backbone.dropout=0.1"]
 STEPS = 6
+NOUNS = ("dog", "cat", "bird", "fish")
 TOKENIZER = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=200)
 
 
@@ -209,3 +212,61 @@ def test_a_process_that_is_still_importing_ends_with_the_shells_code(verb, corpu
     command = [sys.executable, "-c", HIT + IMPORTING, told, verb, *words[verb]]
     done = subprocess.run([str(w) for w in command], capture_output=True, text=True)
     assert done.returncode == 143 and done.stderr == "stopped; there was nothing to save\n" and told.exists()
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Rows about animals, those to judge by beside them."""
+    rows = [{"text": f"The {noun} sees the {other} .", "label": noun} for noun in NOUNS for other in NOUNS] * 4
+    for part in ("valid", "train"):
+        file = tmp_path / f"x.{part}.jsonl"
+        file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return file
+
+
+@pytest.mark.parametrize("place", ["a step", pytest.param("judging", marks=pytest.mark.contract)])
+def test_fine_tuning_that_is_asked_to_stop_keeps_what_it_has(struck, whole, table, tmp_path, place):
+    where, nth = {"a step": (f"{LOOP}.combine", 10), "judging": ("modeledge.run.setting:judge", 2)}[place]
+    words = [whole, "--task", "classify", "--data", table, "--seeds", "2", "--batch", "16", "--epochs", "2"]
+    said = struck(where, nth, "finetune", *words, "--out", tmp_path / "o", "-q")
+    assert ("--resume" if place == "a step" else "nothing to save") in said
+    asked, tuning = Question("classify", table), Tuning(epochs=2, batch=16)
+    done = finetune(whole, asked, tuning, seeds=2, out=tmp_path / "o", resume=True, quiet=True)
+    assert done.figures == finetune(whole, asked, tuning, seeds=2, quiet=True).figures
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("place", ["a step", "fine-tuning"])
+def test_a_comparison_that_is_asked_to_stop_goes_on(struck, text_store, table, sets, tmp_path, place):
+    where, nth = {"a step": (f"{LOOP}.take", 9), "fine-tuning": ("modeledge.run.setting:judge", 3)}[place]
+    words = [w for text in sets for w in ("--set", text)]
+    asked = [
+        "bert",
+        "roberta",
+        "--data",
+        text_store,
+        "--budget",
+        "6steps",
+        "--seeds",
+        "2",
+        "--task",
+        f"classify={table}",
+    ]
+    struck(
+        where,
+        nth,
+        "compare",
+        *asked,
+        "--set",
+        "tokenizer={kind: wordpiece, vocab: 200}",
+        *words,
+        "--out",
+        tmp_path / "o",
+        "-q",
+    )
+    questions = [Question("classify", table, name="classify x.train")]
+    options = {"data": [str(text_store)], "budget": "6steps", "seeds": 2, "questions": questions, "quiet": True}
+    options["sets"] = ["tokenizer={kind: wordpiece, vocab: 200}", *sets]
+    found = [compare(["bert", "roberta"], out=tmp_path / out, **options) for out in ("o", "whole")]
+    values = [[cell["values"] for row in f.rows for cell in row["cells"]] for f in found]
+    assert values[0] == values[1] and len(values[0]) == 4

@@ -44,13 +44,17 @@ class RunFolder:
         """Told of every record that is logged."""
         self._lock = path / ".lock"
 
+    def holds_run(self) -> bool:
+        """Whether a run has begun here; one that failed before its first step has not, and may be tried again."""
+        logged = (self.path / "metrics.jsonl").exists() or any(self.checkpoints.glob("step-*"))
+        return logged and (self.path / "recipe.yaml").exists()
+
     def begin(self, *, resume: bool) -> None:
         """Take the folder. Raises InputError if it cannot be written, holds another run, or is being written."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: this is a file, not a folder\n  next: choose another --out")
         begun = (self.path / "recipe.yaml").exists()
-        holds = (self.path / "metrics.jsonl").exists() or any(self.checkpoints.glob("step-*"))
-        if begun and holds and not resume:  # one that failed before its first step may be tried again
+        if self.holds_run() and not resume:
             raise InputError(
                 f"{self.path}: this folder already holds a run\n"
                 "  next: add --resume to go on with it, or choose another --out"

@@ -24,7 +24,7 @@ from modeledge.run.budget import Budget
 from modeledge.run.cost import step_flop
 from modeledge.run.feed import Feed
 from modeledge.run.folder import RunFolder
-from modeledge.run.identity import check_identity, data_identity
+from modeledge.run.identity import check_identity, data_identity, weights_identity
 from modeledge.run.known import facts_from
 from modeledge.run.loop import Position, Result, Trainer
 from modeledge.run.model import Model, make_model, parameter_count
@@ -202,6 +202,8 @@ class Stage:
             "tokenizer": getattr(self.facts.tokenizer, "fingerprint", None),
             "data": data_identity(self.job.stores),
         }
+        if folder is not None and self.job.init is not None:
+            identity["init"] = weights_identity(self.job.init)
         what = self.recipe.loop.recompute
         if what != "none" and not recompute(model, what):
             raise RecipeError(
