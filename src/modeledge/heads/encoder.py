@@ -70,4 +70,5 @@ class Encoder(nn.Module, Part):
 
     def penalty(self) -> Float[Tensor, ""]:
         """Of all mixes."""
-        return sum((mix.penalty() for mix in self.mixes.values()), start=self.lstm.bias_hh_l0.new_zeros(()))
+        found = [mix.penalty() for mix in self.mixes.values()]  # type: ignore[operator]
+        return torch.stack(found).sum() if found else torch.zeros(())

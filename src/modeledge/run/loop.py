@@ -9,6 +9,7 @@ import contextlib
 import gc
 import json
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -236,6 +237,8 @@ class Trainer:
         """Train from the current position to the end, or until a signal, patience or a failure."""
         with self.stop:
             means, valid, why = self._whole()
+        if self.ranks.any(bool(self.stop.asked)):  # all of them end
+            self.stop.asked = self.stop.asked or signal.SIGTERM
         return Result(self.position, means, valid, why, self.stop.exit_code)
 
     def _whole(self) -> tuple[dict[str, float], dict[str, float], str]:
