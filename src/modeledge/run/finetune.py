@@ -26,6 +26,8 @@ __all__ = ["Question", "Tuned", "Tuning", "finetune"]
 
 SETTINGS: dict[str, type[Setting]] = {"image_label": Pictures, "hops": MultiHop}
 """Tasks whose data or models are of a kind of their own."""
+SEEDS = "seeds.jsonl"
+"""The figures of the seeds that are done, in the folder given as `out`."""
 
 
 @dataclass
@@ -106,18 +108,17 @@ def finetune(
     setting = make(loaded, question, tuning, say=progress.say)
     home = Path(out) if out is not None else None
     tuned = Tuned(question, question.metric or setting.kind.metric, {}, home, setting.told(), asked=numbers)
-    ledger = Ledger(home / "seeds.jsonl") if home is not None else None
     for seed in numbers:
         place = home if home is None or len(numbers) == 1 else home / f"seed-{seed}"
-        key = {"seed": seed, "how": setting.identity(seed)} if ledger else {}
-        known = ledger.find(**key) if ledger and place and resume and (place / "model").is_dir() else None
+        key = {"seed": seed, "how": setting.identity(seed)} if home else {}
+        known = Ledger(home / SEEDS).find(**key) if home and place and resume and (place / "model").is_dir() else None
         if known is None:
             done = setting.train(seed, place, device=device, progress=progress, resume=resume)
             tuned.exit_code = done.result.exit_code
             if tuned.exit_code:
                 break
             found = {} if setting.valid is None else setting.judge(done, device=device)
-            known = ledger.add({"figures": found}, **key) if ledger else {"figures": found}
+            known = Ledger(home / SEEDS).add({"figures": found}, **key) if home else {"figures": found}
         if known["figures"]:
             tuned.figures[seed] = known["figures"]
             progress.say(f"seed {seed}: " + "  ".join(f"{k} {v:.4f}" for k, v in known["figures"].items()))
