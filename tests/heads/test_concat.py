@@ -32,7 +32,7 @@ def some():
 def test_features_are_the_table_and_the_chosen_layers_side_by_side(layers, width):
     backbone, task = make(layers=layers)
     batch = some()
-    found = task.states(task.run(backbone, batch))
+    found = task.states(task.run(backbone, batch), batch)
     backbone.eval()
     kept = backbone(batch, keep={"embedding", "blocks.0", "blocks.1"}).kept
     names = [f"blocks.{i}" for i in ([1] if layers is None else layers)]

@@ -149,6 +149,36 @@ def test_with_memory_segments_of_a_stream_are_one_long_row_to_the_forward_direct
     torch.testing.assert_close(step(first, True), anew)
 
 
+def test_with_a_stream_for_each_direction_both_read_on_as_if_it_were_one_long_row():
+    model, objective = make(memory="both", dropout=0.0)
+    objective.prepare(3)
+    whole = ids_of(3, 24)
+    expected = model(Batch(ids=torch.from_numpy(whole))).states.chunk(2, -1)
+    losses = dict.fromkeys(objective.losses, 0.0)
+    for step in range(3):
+        near, far = slice(8 * step, 8 * step + 8), slice(16 - 8 * step, 24 - 8 * step)
+        rows = Batch(ids=whole[:, near], behind_ids=whole[:, far], fresh=np.full(3, step == 0))
+        batch = objective.view(rows, keyed(0)).tensors()
+        ahead, behind = objective.run(model, batch).states.chunk(2, -1)
+        objective.memory.waiting.clear()  # the pass below is the step
+        torch.testing.assert_close(ahead, expected[0][:, near])
+        torch.testing.assert_close(behind, expected[1][:, far])
+        for name, found in objective(model, batch).items():
+            losses[name] += found.total
+        objective.after_step(step)
+    at = torch.tensor([k for k in range(23) if k % 8 < 7])  # pairs inside a row
+    asked = ((expected[0][:, at], whole[:, at + 1]), (expected[1][:, at + 1], whole[:, at]))
+    for name, (states, labels) in zip(objective.losses, asked, strict=True):
+        scores = objective.head(states).log_softmax(-1)
+        torch.testing.assert_close(losses[name], -scores.gather(-1, torch.from_numpy(labels)[..., None]).sum())
+
+
+def test_memory_of_both_directions_needs_rows_for_each():
+    _, objective = make(memory="both")
+    with pytest.raises(RecipeError, match="backward=beside"):
+        objective.view(Batch(ids=ids_of(), fresh=np.ones(3, bool)), keyed(0))
+
+
 def test_memory_needs_rows_that_follow_each_other():
     _, objective = make(memory="state")
     with pytest.raises(RecipeError, match="data: stream"):

@@ -25,7 +25,7 @@ NOTHING_HIDDEN = {
 TEXTS = ("ids", "target_ids")
 LABELS = ("labels", "decoder_labels", "entity_labels")
 FILLS = {"labels": IGNORE, "decoder_labels": IGNORE, "entity_labels": IGNORE, "doc": -1, "entities": -1, "block": -1}
-IDS = ("ids", "decoder_ids", "query_ids", "whole")
+IDS = ("ids", "behind_ids", "decoder_ids", "query_ids", "whole")
 
 
 def stirred(model):

@@ -60,10 +60,10 @@ def text_store(corpus, tmp_path_factory):
     return out
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy():
     """The overrides that make a recipe a toy."""
-    return list(TOY)
+    return tuple(TOY)
 
 
 @pytest.fixture

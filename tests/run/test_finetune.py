@@ -313,13 +313,14 @@ def test_without_a_weight_there_is_no_language_model_head_to_train(models, table
 
 
 @pytest.mark.contract
-def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models, table, tmp_path):
-    tuning = Tuning(epochs=100, most=5, train="head", mix=True, batch=16, lr=1e-2)
-    finetune(models("elmo"), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
+@pytest.mark.parametrize(("sets", "mixes"), [((), 1), (("objectives.0.mix={kind: encoder, features: both}",), 2)])
+def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models, table, tmp_path, sets, mixes):
+    tuning = Tuning(epochs=100, most=5, train="head", mix=True, batch=16, lr=1e-2, sets=sets)
+    tuned = finetune(models("elmo"), ask("classify", table), tuning, out=tmp_path / "o", quiet=True)
     before, after = own_tensors(load_model(models("elmo")).model), own_tensors(load_model(tmp_path / "o").model)
     assert all(torch.equal(after[n], t) for n, t in before.items() if n.startswith("backbone."))
-    mixed = next(t for n, t in after.items() if n.endswith("mix.weights"))
-    assert len(mixed) == 3 and mixed.abs().max() > 0
+    assert [len(t) for n, t in after.items() if n.endswith(".weights") and t.abs().max() > 0] == [3] * mixes
+    assert evaluate_model(tmp_path / "o", table.with_name("x.valid.jsonl")) == pytest.approx(tuned.figures[0])
 
 
 def test_a_mix_takes_the_place_of_the_backbones_own_pooler(models, table):

@@ -348,7 +348,7 @@ def test_seconds_leave_out_evaluation_wherever_it_falls(train, monkeypatch, tmp_
         now[0] += 1
         return {"mlm": 1.0}, 1.0, True
 
-    def judge(self, stop):
+    def judge(self):
         now[0] += 100
         return {"mlm": 1.0}, False
 

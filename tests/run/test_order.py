@@ -24,7 +24,7 @@ class Rows:
     def __len__(self):
         return len(self.sizes)
 
-    def tokens(self, index):
+    def tokens_of(self, index):
         return self.sizes[index]
 
 
@@ -79,7 +79,7 @@ def test_sources_tell_the_tokens_their_rows_have(feed_of, kind):
     feed = feed_of(f"{{kind: {kind}, length: 32}}")
     source = feed.sources["text"]
     index = np.arange(len(source))
-    assert (source.tokens(index) == source.rows(index, np.random.default_rng(0)).valid.sum(1)).all()
+    assert (source.tokens_of(index) == source.rows(index, np.random.default_rng(0)).valid.sum(1)).all()
     assert np.mean([feed.step(i).tokens for i in range(AHEAD)]) == pytest.approx(4 * 32, rel=0.1)
 
 

@@ -59,10 +59,10 @@ def test_the_story_ends_where_a_training_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "describe", str)
     monkeypatch.setattr(quickstart, "prepare_store", lambda *a, **k: SimpleNamespace(lines=list))
     monkeypatch.setattr(quickstart, "pretrain", lambda *a, **k: stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         quickstart.quickstart(tmp_path / "out", quiet=True)
     monkeypatch.setattr(quickstart, "finetune", lambda *a, **k: stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         quickstart.contend(None, SimpleNamespace(train="a", dev="b", test="c"), seeds=2, say=print)
 
 

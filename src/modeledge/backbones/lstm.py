@@ -36,8 +36,10 @@ class LSTM(nn.Module, Part):
     """Named intermediates, all `width` wide: `embedding` (the input, repeated for each direction) and `blocks.1`, the
     states after a layer; of two directions the forward half stands first.
 
-    `memory` is what the forward stack goes on from, one tensor b `memory_width` a layer, and `Output.memory` what it
-    ends with; the backward stack always begins anew: what it would go on from has not been read yet."""
+    `memory` is what the stacks go on from, one tensor b `memory_width` a layer, and `Output.memory` what they end with.
+    The backward stack begins anew in each row: what it would go on from has not been read yet. Only where it reads rows
+    of its own (`behind_ids` b t, each of which stands before the last one) does it go on too, its layers after the
+    forward ones; the halves of the states then belong to different rows."""
 
     class Config(PartConfig):
         """width: of one direction's states; inner: of the states below the last layer (default: the same); input:
@@ -122,7 +124,10 @@ class LSTM(nn.Module, Part):
         memory: Sequence[Float[Tensor, "b m"]] | None = None,
     ) -> Output:
         """States of every place (b t width); zeros at padding. The directions say who sees whom, not `seen`."""
-        x = self.embedding(batch, self.positions, self.embedding.places(batch, 0))
+        behind = "behind_ids" in batch and len(self.stacks) == 2 and not self.joined
+        shown = batch.but(ids=torch.cat([batch.ids, batch.behind_ids])) if behind else batch
+        x = self.embedding(shown, self.positions, self.embedding.places(batch, 0))
+        x, other = x.chunk(2) if behind else (x, x)
         valid = batch["valid"] if "valid" in batch else None
         back = None if valid is None else mirror(valid)
         ends = None
@@ -132,9 +137,12 @@ class LSTM(nn.Module, Part):
             states, ends = self.read(self.stacks[0], x, memory)  # type: ignore[arg-type]
             layers = [x, *states]
         if len(self.stacks) == 2 and not self.joined:
-            states, _ = self.read(self.stacks[1], turn(x, back), None)  # type: ignore[arg-type]
-            behind = [x, *(turn(y, back) for y in states)]
-            layers = [torch.cat(both, -1) for both in zip(layers, behind, strict=True)]
+            held = memory[self.config.layers :] if memory else None
+            states, far = self.read(self.stacks[1], turn(other, back), held or None)  # type: ignore[arg-type]
+            layers = [
+                torch.cat([y, turn(z, back)], -1) for y, z in zip(layers, [turn(other, back), *states], strict=True)
+            ]
+            ends = [*ends, *far] if behind else ends  # type: ignore[misc]
         if valid is not None:
             layers = [y * valid[..., None] for y in layers]
         kept = Keep(keep)

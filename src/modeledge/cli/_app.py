@@ -110,8 +110,14 @@ def pairs(texts: list[str], option: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line. User errors are one message and exit code 2, failures while running exit code 1."""
+    from modeledge.run.signals import Ended, ending
+
     try:
-        app(standalone_mode=False)
+        with ending():
+            app(standalone_mode=False)
+    except Ended:
+        print("stopped; there was nothing to save", file=sys.stderr)
+        raise
     except errors().ModeledgeError as error:
         kind = next(c.__name__ for c in type(error).__mro__ if c.__name__.endswith("Error"))
         print(f"{kind}: {error}", file=sys.stderr)
@@ -131,6 +137,3 @@ def main() -> None:
     except ClickException as error:
         error.show()
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from None

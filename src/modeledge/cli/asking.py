@@ -65,6 +65,9 @@ def finetune(
     ] = 0.0,
     scratch: Annotated[bool, typer.Option("--scratch", help="Fresh weights instead, for comparison.")] = False,
     sets: Sets = [],  # noqa: B006
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the seeds done in --out, go on with the rest.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -86,7 +89,7 @@ def finetune(
         epochs=epochs, batch=batch, lr=lr, train=train, mix=mix, auxiliary=auxiliary,  # type: ignore[arg-type]
         labels=labels, layer_decay=layer_decay, unfreeze=unfreeze, scratch=scratch, sets=tuple(sets),
     )  # fmt: skip
-    tuned = run(folder, question, tuning, seeds=seeds, out=out, device=device, quiet=quiet or as_json)
+    tuned = run(folder, question, tuning, seeds=seeds, out=out, resume=resume, device=device, quiet=quiet or as_json)
     show(tuned.as_dict(), as_json=as_json, text=str(tuned))
     if tuned.exit_code:
         raise SystemExit(tuned.exit_code)

@@ -16,7 +16,7 @@ IGNORE = -100
 PER_TOKEN = frozenset(
     "ids valid doc segments positions inner word_starts sentence_starts special labels words chars passage_spans reach "
     "rank predicted entities entity_starts phrase_starts entity_labels branch anchor types order lang whole stream "
-    "invented block relevant sentence marks capitals recurs chance shown copied readable marked".split()
+    "invented block relevant sentence marks capitals recurs chance shown copied readable marked behind_ids".split()
 )
 """Fields that may have one entry a token, in the shape of `ids`."""
 

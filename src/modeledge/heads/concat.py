@@ -12,11 +12,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import Facts, Output, Part, PartConfig, RecipeError
+from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError
 
 
 class Concat(nn.Module, Part):
-    """concat(out): b t `width`, of a pass that was asked to keep `reads`. Nothing to learn."""
+    """concat(out, batch): b t `width`, of a pass that was asked to keep `reads`. Nothing to learn."""
 
     class Config(PartConfig):
         """layers: which blocks, numbered from 0, after the embedding (default: the last)."""
@@ -33,7 +33,7 @@ class Concat(nn.Module, Part):
         table = backbone.config.input or backbone.width
         self.width = table + len(layers) * backbone.width
 
-    def forward(self, out: Output) -> Float[Tensor, "b t w"]:
+    def forward(self, out: Output, batch: Batch) -> Float[Tensor, "b t w"]:
         """The layers of a pass, one beside the other."""
         return torch.cat([out.kept[name] for name in self.reads], -1)
 

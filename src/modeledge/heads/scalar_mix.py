@@ -15,11 +15,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modeledge.core import Facts, Output, Part, PartConfig
+from modeledge.core import Batch, Facts, Output, Part, PartConfig
 
 
 class ScalarMix(nn.Module, Part):
-    """mix(out): the mixed states b t d of a pass that was asked to keep `reads`."""
+    """mix(out, batch): the mixed states b t d of a pass that was asked to keep `reads`."""
 
     class Config(PartConfig):
         """norm: each layer's states brought to mean 0 and variance 1 first, place by place, so that padding has no part
@@ -37,8 +37,8 @@ class ScalarMix(nn.Module, Part):
         self.gamma = nn.Parameter(torch.ones(()))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, out: Output) -> Float[Tensor, "b t d"]:
-        """The layers of a pass, mixed."""
+    def forward(self, out: Output, batch: Batch) -> Float[Tensor, "b t d"]:
+        """The layers of a pass, mixed, place by place."""
         return self.mix([out.kept[name] for name in self.reads])
 
     def mix(self, layers: Sequence[Float[Tensor, "*b d"]]) -> Float[Tensor, "*b d"]:

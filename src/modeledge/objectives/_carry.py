@@ -32,12 +32,13 @@ class Carry(Objective):
         super().__init__(config, facts, backbone)
         if not hasattr(backbone, "memory_width"):
             raise RecipeError(f"objective {self.losses[0]}: needs a recurrent backbone\n  next: backbone.kind: lstm")
-        self.sizes = (backbone.config.layers, 1, backbone.memory_width)
+        ways = 2 if config.memory == "both" else 1
+        self.sizes = (ways * backbone.config.layers, 1, backbone.memory_width)
         self.memory: Memory | None = None
         self.held_out: Memory | None = None
 
     def prepare(self, rows: int) -> None:
-        if self.config.memory == "state":
+        if self.config.memory != "none":
             self.memory, self.held_out = (Memory(rows, *self.sizes, saved=saved) for saved in (True, False))
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
@@ -46,6 +47,11 @@ class Carry(Objective):
             return batch
         if "fresh" not in batch:
             raise RecipeError(f"objective {self.losses[0]}: memory needs rows that follow each other; use data: stream")
+        if self.config.memory == "both" and "behind_ids" not in batch:
+            raise RecipeError(
+                f"objective {self.losses[0]}: memory: both needs rows for each direction\n"
+                "  next: --set data.text.backward=beside (or the name of your source), or memory: state"
+            )
         place = np.arange(batch.size)
         if "row" in batch and not np.array_equal(batch.fresh, batch.row == place):
             raise RecipeError(
@@ -67,7 +73,7 @@ class Carry(Objective):
         before = store.read(batch.place, batch.fresh)
         held = before.states[:, :, 0] * (before.filled > 0)[:, None, None]  # b layers m
         out = super().run(backbone, batch, memory=held.unbind(1), **options)
-        ends = torch.stack(out.memory, 1).detach()[:, :, None]  # type: ignore[arg-type]
+        ends = torch.stack(out.memory[: self.sizes[0]], 1).detach()[:, :, None]  # type: ignore[index]
         store.note(batch.place, before, ends, torch.ones_like(batch.place))
         return out
 

@@ -41,8 +41,8 @@ class Task(Objective):
     class Config(Objective.Config):
         """pool: how a row becomes one vector (none: the backbone's own); sees: what a token sees, or on which sides of
         an encoder-decoder the text is read (else it is the encoder alone that is asked); train: the whole model, or the
-        head alone on features of the backbone as it is; mix: how the layers' states are mixed into features (none: the
-        last layer's); head: from vectors or states to scores; lang: the number of the language of the rows, for models
+        head alone on features of the backbone as it is; mix: how the layers' states become features (none: the last
+        layer's); head: from vectors or states to scores; lang: the number of the language of the rows, for models
         that have a vector for each."""
 
         pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
@@ -100,14 +100,14 @@ class Task(Objective):
         with torch.no_grad():
             return super().run(backbone, batch, **options)
 
-    def states(self, out: Output) -> Float[Tensor, "b t d"]:
+    def states(self, out: Output, batch: Batch) -> Float[Tensor, "b t d"]:
         """The states the task reads."""
-        return out.states if self.mix is None else self.mix(out)  # type: ignore[return-value]
+        return out.states if self.mix is None else self.mix(out, one_text_a_row(batch))  # type: ignore[return-value]
 
     def vector(self, out: Output, batch: Batch) -> Float[Tensor, "b d"] | Float[Tensor, "b n d"]:
         """One vector a text. Raises RecipeError if the backbone gives none and the task has no `pool`."""
         if self.pool is not None:
-            found = self.pool(self.states(out), one_text_a_row(batch))
+            found = self.pool(self.states(out, batch), one_text_a_row(batch))
         elif out.pooled is not None:
             found = out.pooled
         else:

@@ -30,4 +30,4 @@ class ClassifyPair(Classify):
         """The log-probability of each class."""
         second = batch.segments == 1
         valid = batch.valid if "valid" in batch else torch.ones_like(second)
-        return self.head(self.states(out), ~second & valid, second & valid)
+        return self.head(self.states(out, batch), ~second & valid, second & valid)

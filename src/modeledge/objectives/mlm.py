@@ -116,10 +116,10 @@ class MaskedLM(Objective):
     def consult(self, sources: dict[str, Any]) -> None:
         store: Any = getattr(sources[self.config.on or next(iter(sources))], "store", ())
         if self.config.select == "marked" and "marked" in store:
-            parts = (slice(i, i + PIECE) for i in range(0, len(store["tokens"]), PIECE))
-            self.asked = sum(
-                np.bincount(store["tokens"][part][store["marked"][part]], minlength=self.facts.vocab) for part in parts
-            )
+            self.asked = np.zeros(self.facts.vocab, np.int64)
+            for begin in range(0, len(store["tokens"]), PIECE):
+                part = slice(begin, begin + PIECE)
+                self.asked += np.bincount(store["tokens"][part][store["marked"][part]], minlength=self.facts.vocab)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
         ids = batch.ids

@@ -28,16 +28,16 @@ class Relevance(Task):
     def counts(self, batch: Batch) -> dict[str, float]:
         return {self.losses[0]: float((batch.block >= 0).sum())}
 
-    def scores(self, out: Output) -> Float[Tensor, "b t"]:
+    def scores(self, out: Output, batch: Batch) -> Float[Tensor, "b t"]:
         """How much each token matters, before the sigmoid."""
-        return self.head(self.states(out)).squeeze(-1).float()
+        return self.head(self.states(out, batch)).squeeze(-1).float()
 
     def cost(self, out: Output, batch: Batch) -> Sum:
-        return binary_cross_entropy(self.scores(out), batch.relevant, batch.block >= 0)
+        return binary_cross_entropy(self.scores(out, batch), batch.relevant, batch.block >= 0)
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, "b n"]:
         """The score of each block of a row, 0 to 1, in their order; 0 behind the last."""
-        chances = self.scores(out).sigmoid()
+        chances = self.scores(out, batch).sigmoid()
         blocks = int(batch.block.max()) + 1
         at = batch.block.clamp(min=0)
         inside = (batch.block >= 0).to(chances.dtype)
@@ -47,5 +47,5 @@ class Relevance(Task):
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
         counted = batch.block >= 0
-        right = ((self.scores(out) > 0) == batch.relevant) & counted
+        right = ((self.scores(out, batch) > 0) == batch.relevant) & counted
         return {"accuracy": Sum(right.sum(), counted.sum())}

@@ -32,7 +32,7 @@ class SpanQA(Task):
 
     def predict(self, out: Output, batch: Batch) -> Float[Tensor, "b t 2"]:
         """How well the answer could begin, and end, at each token; -inf at padding, which is no candidate."""
-        scores = self.head(self.states(out)).float()
+        scores = self.head(self.states(out, batch)).float()
         return scores.masked_fill(~batch.valid[..., None], float("-inf")) if "valid" in batch else scores
 
     def cost(self, out: Output, batch: Batch) -> Sum:

@@ -27,14 +27,14 @@ class Tag(Task):
         return len(self.names())
 
     def cost(self, out: Output, batch: Batch) -> Sum:
-        return cross_entropy(self.head(pick(self.states(out), batch)), batch.targets)
+        return cross_entropy(self.head(pick(self.states(out, batch), batch)), batch.targets)
 
     def predict(self, out: Output, batch: Batch) -> Int[Tensor, "b t"]:
         """The tag of every token; those that do not begin a word are not to be read."""
-        return self.head(self.states(out)).argmax(-1)
+        return self.head(self.states(out, batch)).argmax(-1)
 
     def metrics(self, out: Output, batch: Batch) -> dict[str, Sum]:
-        scores = self.head(pick(self.states(out), batch))
+        scores = self.head(pick(self.states(out, batch), batch))
         return {"accuracy": Sum(accuracy(scores, batch.targets), (batch.targets >= 0).sum())}
 
     def baselines(self, facts: Facts) -> dict[str, float]:

@@ -21,6 +21,7 @@ from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
 from modeledge.recipe.schema import Mix
 from modeledge.run.order import Order
+from modeledge.run.signals import be_deaf
 from modeledge.run.turns import Turns, ramp
 
 
@@ -226,6 +227,7 @@ class Feed:
             num_workers=workers,
             generator=torch.Generator().manual_seed(0),
             collate_fn=_same,  # type: ignore[arg-type]
+            worker_init_fn=_deaf,
         )
         yield from loader
 
@@ -240,6 +242,10 @@ class _Steps(Dataset[Step]):
 
 def _same(step: Step) -> Step:
     return step
+
+
+def _deaf(worker: int) -> None:
+    be_deaf()
 
 
 def tokens(batch: Batch) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from modeledge.analysis.intervals import Interval, interval
 from modeledge.core import InputError
 from modeledge.run.keep import Loaded, load_model
+from modeledge.run.ledger import Ledger
 from modeledge.run.long import LongTexts
 from modeledge.run.multi_hop import MultiHop
 from modeledge.run.pictures import Pictures
@@ -25,6 +26,8 @@ __all__ = ["Question", "Tuned", "Tuning", "finetune"]
 
 SETTINGS: dict[str, type[Setting]] = {"image_label": Pictures, "hops": MultiHop}
 """Tasks whose data or models are of a kind of their own."""
+SEEDS = "seeds.jsonl"
+"""The figures of the seeds that are done, in the folder given as `out`."""
 
 
 @dataclass
@@ -67,6 +70,9 @@ class Tuned:
         seeds = len(self.figures or self.asked)
         lines = [f"{self.question.task} on {self.question.data}: {seeds} seed{'s' * (seeds > 1)}"]
         lines += [f"  {name}: {found}" for name, found in self.intervals().items()]
+        if self.exit_code:
+            lines += ["stopped" + ("" if self.out is None else "; next: the same command with --resume")]
+            return "\n".join(lines)
         if not self.figures:
             lines += ["  no validation rows: nothing was judged"]
         if self.out is not None:
@@ -82,6 +88,7 @@ def finetune(
     *,
     seeds: int | Iterable[int] = 1,
     out: str | Path | None = None,
+    resume: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
     quiet: bool = False,
@@ -89,7 +96,9 @@ def finetune(
     """Fine-tune the model in `folder` on `question`, once a seed, and judge it on the validation rows.
 
     With `out`, each seed leaves a run folder (out itself, or out/seed-N) with a model that `evaluate_model` and
-    `predict` open, and results.json. Raises InputError before the first step for anything wrong with the input."""
+    `predict` open, and results.json; seeds.jsonl has the figures of those that are done. With `resume` they are not
+    taught again, and the one that was stopped goes on. Raises InputError before the first step for anything wrong with
+    the input."""
     loaded = folder if isinstance(folder, Loaded) else load_model(Path(folder))
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers:
@@ -101,14 +110,18 @@ def finetune(
     tuned = Tuned(question, question.metric or setting.kind.metric, {}, home, setting.told(), asked=numbers)
     for seed in numbers:
         place = home if home is None or len(numbers) == 1 else home / f"seed-{seed}"
-        done = setting.train(seed, place, device=device, progress=progress)
-        tuned.exit_code = done.result.exit_code
-        if done.result.stopped == "signal":
-            break
-        if setting.valid is not None:
-            tuned.figures[seed] = setting.judge(done, device=device)
-            shown = "  ".join(f"{k} {v:.4f}" for k, v in tuned.figures[seed].items())
-            progress.say(f"seed {seed}: {shown}")
+        key = {"seed": seed, "how": setting.identity(seed)} if home else {}
+        known = Ledger(home / SEEDS).find(**key) if home and place and resume and (place / "model").is_dir() else None
+        if known is None:
+            done = setting.train(seed, place, device=device, progress=progress, resume=resume)
+            tuned.exit_code = done.result.exit_code
+            if tuned.exit_code:
+                break
+            found = {} if setting.valid is None else setting.judge(done, device=device)
+            known = Ledger(home / SEEDS).add({"figures": found}, **key) if home else {"figures": found}
+        if known["figures"]:
+            tuned.figures[seed] = known["figures"]
+            progress.say(f"seed {seed}: " + "  ".join(f"{k} {v:.4f}" for k, v in known["figures"].items()))
     if home is not None:
         (home / "results.json").write_text(json.dumps(tuned.as_dict(), indent=1, default=str))
     return tuned

@@ -44,13 +44,17 @@ class RunFolder:
         """Told of every record that is logged."""
         self._lock = path / ".lock"
 
+    def holds_run(self) -> bool:
+        """Whether a run has begun here; one that failed before its first step has not, and may be tried again."""
+        logged = (self.path / "metrics.jsonl").exists() or any(self.checkpoints.glob("step-*"))
+        return logged and (self.path / "recipe.yaml").exists()
+
     def begin(self, *, resume: bool) -> None:
         """Take the folder. Raises InputError if it cannot be written, holds another run, or is being written."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: this is a file, not a folder\n  next: choose another --out")
         begun = (self.path / "recipe.yaml").exists()
-        holds = (self.path / "metrics.jsonl").exists() or any(self.checkpoints.glob("step-*"))
-        if begun and holds and not resume:  # one that failed before its first step may be tried again
+        if self.holds_run() and not resume:
             raise InputError(
                 f"{self.path}: this folder already holds a run\n"
                 "  next: add --resume to go on with it, or choose another --out"
@@ -142,11 +146,11 @@ class RunFolder:
             tracker.log(record)
         return problem
 
-    def cut_log(self, step: int) -> None:
-        """Drop what was logged after `step`, before going on from it."""
+    def cut_log(self, step: int, *, judged: int) -> None:
+        """Drop what was logged after `step`, and held-out figures after the step `judged`, before going on from it."""
         file = self.path / "metrics.jsonl"
         if file.exists():
-            kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+            kept = [line for line in file.read_text().splitlines() if _known(line, step, judged)]
             put(file, "".join(line + "\n" for line in kept))
 
 
@@ -164,11 +168,12 @@ def put(file: Path, text: str) -> None:
         raise RunError(f"{file}: cannot be written: {error.strerror}\n  next: make space, or another --out") from None
 
 
-def _step_of(line: str) -> int:
+def _known(line: str, step: int, judged: int) -> bool:
     try:
-        return int(json.loads(line)["step"])
+        record = json.loads(line)
+        return int(record["step"]) <= (judged if "valid" in record else step)
     except (ValueError, KeyError, TypeError):
-        return 1 << 62
+        return False
 
 
 def _alive(pid: int) -> bool:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from modeledge.core import InputError, RecipeError
 from modeledge.data.store import Store
+from modeledge.data.tables import Table
 from modeledge.recipe.compare import brief, diff
 from modeledge.recipe.resolve import Tree
 from modeledge.run.budget import Budget
 from modeledge.tokenizers import load_tokenizer
 
 
-def data_identity(stores: dict[str, Store]) -> dict[str, str]:
+def data_identity(stores: Mapping[str, Store | Table]) -> dict[str, str]:
     """A digest of what each store was made from, so that a run is not continued on other data."""
     return {
         n: hashlib.sha256(json.dumps(s.meta, sort_keys=True, default=str).encode()).hexdigest()
@@ -23,8 +28,24 @@ def data_identity(stores: dict[str, Store]) -> dict[str, str]:
     }
 
 
+def weights_identity(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of a model's tensors and their names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def check_identity(before: dict[str, Any], now: dict[str, Any], where: Path) -> None:
-    """Raise InputError if a run is continued with another tokenizer or other data."""
+    """Raise InputError if a run is continued with another tokenizer or other data, or with other weights to begin with
+    than it had, where they are given again."""
+    if "init" in now and before.get("init", now["init"]) != now["init"]:
+        raise InputError(
+            f"{where}: this run began with other weights than are given now\n"
+            "  next: give the model it began with, or another --out"
+        )
     if before.get("tokenizer") != now.get("tokenizer"):
         raise InputError(
             f"{where}: the run used the tokenizer {before.get('tokenizer')}, the data now has {now.get('tokenizer')}"

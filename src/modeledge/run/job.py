@@ -19,7 +19,6 @@ from modeledge.run.folder import RunFolder
 from modeledge.run.identity import refuse_changes, refuse_other_budget
 from modeledge.run.keep import save_model
 from modeledge.run.loop import Position
-from modeledge.run.signals import Stop
 from modeledge.run.stage import Done, Job, Stage
 from modeledge.run.track import make_tracker
 
@@ -80,8 +79,7 @@ def run_job(job: Job) -> Done:
         folder.hears = [tracker] if tracker else []
     ranks.wait()
     try:
-        with Stop() as stop:
-            return _run_stages(job, trees, recipes, folder, device=device, ranks=ranks, stop=stop)
+        return _run_stages(job, trees, recipes, folder, device=device, ranks=ranks)
     finally:
         if folder is not None and ranks.first:
             folder.end()
@@ -95,7 +93,6 @@ def _run_stages(
     *,
     device: torch.device,
     ranks: Ranks,
-    stop: Stop,
 ) -> Done:
     saved = None
     decided: list[dict[str, Any]] = []
@@ -122,10 +119,10 @@ def _run_stages(
             if folder is not None and ranks.first:
                 named = {"name": job.tree.name, "extends": list(job.tree.chain[1:])}
                 folder.write_recipe(job.tree.keys, {**named, "stages": decided})
-        done = stage.train(known, folder, stop, weights=weights, saved=saved, before=ended)
+        done = stage.train(known, folder, weights=weights, saved=saved, before=ended)
         done.decided = decided[: number + 1]
         saved, weights, ended = None, checkpoint.own_tensors(done.model), done.result.position
-        if done.result.stopped == "signal":
+        if done.result.exit_code:
             return done
     assert done is not None
     if folder is not None and ranks.first:

@@ -24,6 +24,7 @@ from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import check
 from modeledge.run.answer import judge
 from modeledge.run.checkpoint import own_tensors
+from modeledge.run.folder import RunFolder
 from modeledge.run.forms import check_length, is_causal
 from modeledge.run.job import run_job
 from modeledge.run.keep import save_model
@@ -75,8 +76,9 @@ class LongTexts(Setting):
 
     # -- training -----------------------------------------------------------------------------------------------------
 
-    def train(self, seed: int, out: Path | None, *, device: str, progress: Progress) -> Done:
-        """Judge and reasoner by turns; the run folder is the reasoner's, the judge lies in its model folder."""
+    def train(self, seed: int, out: Path | None, *, device: str, progress: Progress, resume: bool = False) -> Done:
+        """Judge and reasoner by turns; the run folder is the reasoner's, the judge lies in its model folder. What went
+        before the last turn is done again when the seed goes on."""
         tree = self.tree(seed)
         config = check(tree).data[SOURCE]
         source = self.read(self.bare(check(tree)), config.model_dump())
@@ -86,15 +88,17 @@ class LongTexts(Setting):
             last = number == ROUNDS - 1
             asked = Picked(source, texts.mixtures(), texts.relevant())
             self.picker = run_job(self.turn(self.judge_tree(tree), asked, weights.get("judge"), None, device, progress))
-            if self.picker.result.stopped == "signal":
+            if self.picker.result.exit_code:
                 return self.picker
             weights["judge"] = own_tensors(self.picker.model)
             score = judging(self.picker.model, source, device=choose_device(device))
             texts.estimates = survey(source, score, [np.zeros(0, np.int64)] * len(source.blocks))
             shown = texts.promising()
             home = out if last else None
-            done = run_job(self.turn(tree, Picked(source, shown), weights.get("reasoner"), home, device, progress))
-            if done.result.stopped == "signal":
+            job = self.turn(tree, Picked(source, shown), weights.get("reasoner"), home, device, progress)
+            job.resume = resume and home is not None and RunFolder(home).holds_run()
+            done = run_job(job)
+            if done.result.exit_code:
                 return done
             weights["reasoner"] = own_tensors(done.model)
             if not last:

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import json
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -123,11 +124,13 @@ class Trainer:
         self.health = Health(baselines) if baselines else None
         self.saved_at, self.saving = time.monotonic(), 0.0
         self.unwritten = False
+        self.stop = Stop()
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
-    def take(self, step: Step) -> tuple[dict[str, float], float, bool]:
-        """One optimizer step: (mean loss by name, gradient norm, whether it was applied)."""
+    def take(self, step: Step) -> tuple[dict[str, float], float, bool] | None:
+        """One optimizer step: (mean loss by name, gradient norm, whether it was applied); None if a signal came while
+        its micro-batches were added up, and all is as before it."""
         loop = self.recipe.loop
         set_seed(seed_of(loop.seed, "step", step.number, self.ranks.rank), self.device)
         factor = self.schedule.factor(step.number, self.total)
@@ -138,6 +141,9 @@ class Trainer:
             freeze_below(self.groups, live)
         running = [b.clone() for b in self.running]
         totals = self.backward(step)
+        if totals is None:
+            self.undo(running)
+            return None
         self.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(grads)
@@ -153,17 +159,31 @@ class Trainer:
             self.scaler.step(self.optimizer)
         if self.scaler.is_enabled():
             self.scaler.update()
+        if not good:
+            self.undo(running)
+            return means, size, good
         for _, objective in self.model.each():
-            objective.after_step(step.number) if good else objective.forget_step()
-        for now, before in zip(self.running, running, strict=True) if not good else ():
-            now.copy_(before)
+            objective.after_step(step.number)
         self.optimizer.zero_grad(set_to_none=True)
         return means, size, good
 
-    def backward(self, step: Step) -> dict[str, Tensor]:
-        """Accumulate the gradient of the step's loss; the summed losses over all ranks, by name."""
+    def undo(self, running: list[Tensor]) -> None:
+        """Leave no trace of the forward passes of a step that does not count; `running`: figures from before them."""
+        for _, objective in self.model.each():
+            objective.forget_step()
+        for now, before in zip(self.running, running, strict=True):
+            now.copy_(before)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, step: Step) -> dict[str, Tensor] | None:
+        """Accumulate the gradient of the step's loss; the summed losses over all ranks, by name. None if one of them
+        was asked to stop before the last of several micro-batches."""
         totals: dict[str, Tensor] = {}
-        for names, micro in [(work.names, micro) for work in step.works for micro in work.micros]:
+        passes = [(work.names, micro) for work in step.works for micro in work.micros]
+        done = 0
+        for names, micro in passes:
+            if self.stop.asked and len(passes) > 1:
+                break
             with self.gauge.watch(tokens(micro)) if self.gauge else UNWATCHED as held:
                 with held, compute_in(self.precision, self.device):
                     sums = self.net(names, micro.tensors(self.device))
@@ -171,6 +191,9 @@ class Trainer:
                 self.scaler.scale(loss).backward()
             for name, value in sums.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
+            done += 1
+        if len(passes) > 1 and self.ranks.any(done < len(passes)):
+            return None
         sum_gradients(self.parameters, self.ranks)
         told = self.ranks.sum(torch.stack([totals[name] for name in sorted(totals)]))
         return dict(zip(sorted(totals), told, strict=True))
@@ -210,39 +233,52 @@ class Trainer:
 
     # -- the whole --------------------------------------------------------------------------------------------------
 
-    def fit(self, stop: Stop) -> Result:
+    def fit(self) -> Result:
         """Train from the current position to the end, or until a signal, patience or a failure."""
+        with self.stop:
+            means, valid, why = self._whole()
+        if self.ranks.any(bool(self.stop.asked)):  # all of them end
+            self.stop.asked = self.stop.asked or signal.SIGTERM
+        return Result(self.position, means, valid, why, self.stop.exit_code)
+
+    def _whole(self) -> tuple[dict[str, float], dict[str, float], str]:
+        """All steps and what follows them: the last losses, the last held-out figures, why it ended before its time."""
         self.model.train()
         self.progress.start(self.total, done=self.position.step)
         gc.collect()
         gc.freeze()
         try:
-            means, valid, why = self._steps(stop)
+            means, valid, why = self._steps()
         finally:
             gc.unfreeze()
             self.progress.end()
         patience = self.recipe.loop.evaluate.patience
         if why != "signal" and self.position.judged < self.position.step:
-            valid, _ = self.judge(stop)
+            valid, _ = self.judge()
         if why != "signal" and patience and self.position.best_step != self.position.overall:
-            valid = self.return_to_best(stop) or valid
+            valid = self.return_to_best() or valid
         if why != "signal":
             exchange(self.optimizer)  # what is kept is what was judged
-        return Result(self.position, means, valid, why, stop.exit_code)
+        return means, valid, why
 
-    def _steps(self, stop: Stop) -> tuple[dict[str, float], dict[str, float], str]:
+    def _steps(self) -> tuple[dict[str, float], dict[str, float], str]:
         loop, position = self.recipe.loop, self.position
         every = max(1, self.total // 1000)
         means: dict[str, float] = {}
         valid: dict[str, float] = {}
         worse = False
         if self._due(loop.evaluate.every) and position.judged < position.step and position.step:
-            valid, worse = self.judge(stop)  # a signal came before it could be done
+            valid, worse = self.judge()  # a signal came before it could be done
         if worse or (loop.evaluate.patience and position.worse_in_row >= loop.evaluate.patience):
             return means, valid, "patience"
         mark, spent, since = time.perf_counter(), 0.0, 0
         for step in self.feed.steps(position.step, self.total, workers=loop.workers):
-            means, norm, good = self.take(step)
+            taken = self.take(step)
+            if taken is None:
+                self.save(must=True)
+                return means, valid, "signal"
+            self.stop.listen()
+            means, norm, good = taken
             if self.gauge is not None:
                 self.weigh(self.gauge, step)
             now = time.perf_counter()
@@ -253,12 +289,12 @@ class Trainer:
             if position.step % every == 0 or position.step == self.total:
                 self.note(means, norm, since / max(spent, 1e-9))
                 spent, since = 0.0, 0
-            asked, old = self.ranks.each(bool(stop.asked), self._old())
+            asked, old = self.ranks.each(bool(self.stop.asked), self._old())
             if self._due(loop.evaluate.every) and not asked:
                 begun = time.perf_counter()
-                valid, worse = self.judge(stop)
+                valid, worse = self.judge()
                 mark += time.perf_counter() - begun
-                asked = self.ranks.any(bool(stop.asked))
+                asked = self.ranks.any(bool(self.stop.asked))
             if asked or worse or old or position.step == self.total or self._due(loop.save.every):
                 self.save(must=asked or worse or position.step == self.total)
             if asked or worse:
@@ -271,7 +307,7 @@ class Trainer:
         most = max(60 * minutes, SAVING * self.saving)
         return minutes > 0 and self.ranks.first and time.monotonic() - self.saved_at > most
 
-    def return_to_best(self, stop: Stop) -> dict[str, float]:
+    def return_to_best(self) -> dict[str, float]:
         """Take the weights of the best evaluation again, where they were kept; the figures of what is taken."""
         best = self.position.best_step
         if self.folder is None or best not in checkpoint.steps_in(self.folder.checkpoints):
@@ -280,7 +316,7 @@ class Trainer:
         checkpoint.set_tensors(self.model, saved.model, where=str(saved.path))
         checkpoint.set_optimizer(self.optimizer, saved)
         self.progress.say(f"no better since step {best}, whose weights are kept")
-        return self.held_out(stop)
+        return self.held_out()
 
     def weigh(self, gauge: Gauge, step: Step) -> None:
         """Say what the first step cost, and count no more."""
@@ -304,23 +340,23 @@ class Trainer:
         speed |= {"share": round(share, 4)} if share else {}
         self.log({**record, **speed, "memory": peak_bytes(self.device)})
 
-    def held_out(self, stop: Stop) -> dict[str, float]:
+    def held_out(self) -> dict[str, float]:
         """The figures on held-out rows; {} if asked to stop, or if there are none."""
         if self.valid is None:
             return {}
         exchange(self.optimizer)
         batches, on = self.recipe.loop.evaluate.batches, self.device
-        found = evaluate(self.model, self.valid, batches=batches, device=on, precision=self.precision, stop=stop)
+        found = evaluate(self.model, self.valid, batches=batches, device=on, precision=self.precision, stop=self.stop)
         exchange(self.optimizer)
         self.model.train()
         if self.ranks.any(not found):
             return {}
         return dict(json.loads(self.ranks.tell(json.dumps(found))))  # what follows from them is the same everywhere
 
-    def judge(self, stop: Stop) -> tuple[dict[str, float], bool]:
+    def judge(self) -> tuple[dict[str, float], bool]:
         """Evaluate on held-out rows: (figures, whether patience ran out). With patience the best step is kept."""
         loop, p = self.recipe.loop, self.position
-        figures = self.held_out(stop)
+        figures = self.held_out()
         if not figures:
             return {}, False
         p.judged = p.step

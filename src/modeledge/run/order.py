@@ -39,7 +39,7 @@ class Order:
         self.rows, self.even = AHEAD * batch, unit == "tokens"
         if self.even:
             n = len(source)
-            sizes = None if source.ordered else source.tokens(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
+            sizes = None if source.ordered else source.tokens_of(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
             if sizes is None:
                 raise RecipeError(
                     f"loop.unit: tokens: data.{name} ({source.config.kind}) does not tell how long its rows are\n"
@@ -65,6 +65,8 @@ class Order:
                 index[epoch == e] = Shuffle(n, self.seed, self.name, e)(index[epoch == e])
         if not self.even:
             return Block(number, index, epoch, np.arange(AHEAD + 1) * self.batch)
-        ends = np.cumsum(self.source.tokens(index))
+        sizes = self.source.tokens_of(index)
+        assert sizes is not None
+        ends = np.cumsum(sizes)
         cuts = np.searchsorted(ends, np.arange(1, AHEAD) * (ends[-1] / AHEAD)) + 1
         return Block(number, index, epoch, np.concatenate([[0], cuts, [self.rows]]))

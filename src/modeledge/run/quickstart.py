@@ -45,7 +45,7 @@ def quickstart(
     """Run the story into the folder `out`, pre-training for `seconds`; returns what was measured.
 
     Raises InputError if `out` already holds something, or the standard library came without its sources;
-    KeyboardInterrupt if one of the trainings was asked to stop, which it does after its step."""
+    SystemExit with the code of the signal if one of the trainings was asked to stop."""
     out, begun = Path(out), time.monotonic()
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: there is already something here\n  next: choose another --out, or remove it first")
@@ -60,7 +60,7 @@ def quickstart(
     outcome = learn(out, seconds=seconds, size=size, quiet=quiet)
     say("   " + str(outcome).replace("\n", "\n   "))
     if outcome.exit_code:
-        raise KeyboardInterrupt
+        raise SystemExit(outcome.exit_code)
     loaded = load_model(out / "run")
     say("4. Which package does a docstring belong to? Ten labelled examples each; fresh weights as the other contender")
     compared = contend(loaded, files, seeds=seeds, say=say)
@@ -138,7 +138,7 @@ def _score(loaded: Loaded, train: Path, test: Path, lr: float, name: str, seeds:
     tuning = Tuning(epochs=EPOCHS, batch=BATCH, lr=lr, scratch=name == "from scratch", sets=(POOL,))
     tuned = finetune(loaded, question, tuning, seeds=seeds, progress=Silent())
     if tuned.exit_code:
-        raise KeyboardInterrupt
+        raise SystemExit(tuned.exit_code)
     return tuned.values()
 
 

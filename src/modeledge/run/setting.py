@@ -20,6 +20,7 @@ from modeledge.recipe.resolve import Tree, override
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.answer import judge, open_for, require_entities
 from modeledge.run.checkpoint import own_tensors
+from modeledge.run.folder import RunFolder
 from modeledge.run.forms import (
     TOKENWISE,
     check_length,
@@ -32,6 +33,7 @@ from modeledge.run.forms import (
     weights_of,
     writing,
 )
+from modeledge.run.identity import data_identity, digest, weights_identity
 from modeledge.run.job import run_job
 from modeledge.run.keep import Loaded
 from modeledge.run.model import make_model
@@ -216,19 +218,26 @@ class Setting:
             keys = override(keys, text, {})
         return Tree(self.loaded.tree.name, keys)
 
-    def job(self, seed: int, out: Path | None, *, device: str, progress: Progress) -> Job:
-        """One seed's training."""
+    def job(self, seed: int, out: Path | None, *, device: str, progress: Progress, resume: bool = False) -> Job:
+        """One seed's training; with `resume` it goes on with what lies in `out`, if anything does."""
         tree = self.tree(seed)
         recipe = check(tree)
         stores: dict[str, Any] = {n: self.bare(recipe) for n in recipe.data}
         history = {"task": self.told(), "pre-training": self.loaded.history.get("training", {})}
         weights = None if self.tuning.scratch else self.weights(recipe, self.facts)
         facts = replace(self.facts)
-        return Job(tree, stores, out, None, weights, facts, device, progress=progress, history=history)
+        goes_on = resume and out is not None and RunFolder(out).holds_run()
+        told: dict[str, Any] = {"progress": progress, "history": history}
+        return Job(tree, stores, out, None, weights, facts, device, resume=goes_on, **told)
 
-    def train(self, seed: int, out: Path | None, *, device: str, progress: Progress) -> Done:
-        """Train one seed."""
-        return run_job(self.job(seed, out, device=device, progress=progress))
+    def train(self, seed: int, out: Path | None, *, device: str, progress: Progress, resume: bool = False) -> Done:
+        """Train one seed, or go on with it."""
+        return run_job(self.job(seed, out, device=device, progress=progress, resume=resume))
+
+    def identity(self, seed: int) -> str:
+        """What the figures of a seed depend on: how it is taught what, and the model it begins with."""
+        weights = None if self.tuning.scratch else weights_identity(own_tensors(self.loaded.model))
+        return digest(self.tree(seed).keys, data_identity({SOURCE: self.store}), weights, self.question.long)
 
     def judge(self, done: Done, *, device: str) -> dict[str, float]:
         """The figures of a trained model on the validation rows."""

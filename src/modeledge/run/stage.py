@@ -24,12 +24,11 @@ from modeledge.run.budget import Budget
 from modeledge.run.cost import step_flop
 from modeledge.run.feed import Feed
 from modeledge.run.folder import RunFolder
-from modeledge.run.identity import check_identity, data_identity
+from modeledge.run.identity import check_identity, data_identity, weights_identity
 from modeledge.run.known import facts_from
 from modeledge.run.loop import Position, Result, Trainer
 from modeledge.run.model import Model, make_model, parameter_count
 from modeledge.run.progress import Progress, Silent
-from modeledge.run.signals import Stop
 
 ROWS_AT_ONCE = 8192
 """Tokens in one forward pass when the recipe does not say: activations of small models then stay near the cache."""
@@ -205,6 +204,8 @@ class Stage:
             "tokenizer": getattr(self.facts.tokenizer, "fingerprint", None),
             "data": data_identity(self.job.stores),
         }
+        if folder is not None and self.job.init is not None:
+            identity["init"] = weights_identity(self.job.init)
         what = self.recipe.loop.recompute
         if what != "none" and not recompute(model, what):
             raise RecipeError(
@@ -230,7 +231,6 @@ class Stage:
         self,
         known: dict[str, Any],
         folder: RunFolder | None,
-        stop: Stop,
         *,
         weights: dict[str, torch.Tensor] | None,
         saved: checkpoint.Saved | None,
@@ -255,7 +255,9 @@ class Stage:
             check_identity(saved.state["identity"], trainer.identity, folder.path)
             trainer.restore(saved)
         if folder is not None and self.ranks.first:
-            folder.cut_log(trainer.position.overall) if saved or self.job.resume else None
+            if saved or self.job.resume:
+                at = trainer.position
+                folder.cut_log(at.overall, judged=at.before + at.judged)
             extra = {
                 "device": str(self.device),
                 "threads": torch.get_num_threads(),
@@ -265,7 +267,7 @@ class Stage:
             }
             folder.write_environment({**extra, "decided": known, "baselines": baselines})
         self.announce(model, known, baselines)
-        result = trainer.fit(stop)
+        result = trainer.fit()
         return Done(result, model, self.recipe, self.facts, folder, [known], baselines)
 
     def announce(self, model: Model, known: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:

@@ -43,3 +43,17 @@ def test_half_of_the_streams_are_the_same_text_from_its_end(corpus, overlap, str
         assert two.word_starts[i].tolist() == [True, *(words[1:] != words[:-1])] or not two.backward[i]
     with pytest.raises(ValueError, match="cannot keep documents apart"):
         made.source("stream", **settings, backward=True, isolate=True)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_beside_each_row_stands_the_one_as_far_from_the_end_of_its_stream(corpus, overlap):
+    made = corpus()
+    settings = {"length": 12, "streams": 3, "overlap": overlap}
+    one, two = (made.source("stream", **settings, **more) for more in ({}, {"backward": "beside"}))
+    plain, both = (x.rows(np.arange(len(x)), keyed(0)) for x in (one, two))
+    last = len(one) // 3 - 1
+    for i in range(len(one)):
+        segment, stream = divmod(i, 3)
+        assert both.ids[i].tolist() == plain.ids[i].tolist() and both.fresh[i] == (segment == 0)
+        assert both.behind_ids[i].tolist() == plain.ids[(last - segment) * 3 + stream].tolist()
+    assert "backward" not in both and "behind_ids" not in plain

@@ -56,7 +56,7 @@ class Source(Part):
         """What chance comes from when the rows `index` are read in these epochs; the key names the step."""
         return keyed(*key)
 
-    def tokens(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
+    def tokens_of(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
         """How many tokens these rows have, special ones included; None where only reading them tells."""
         return None
 

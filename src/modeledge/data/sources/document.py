@@ -24,7 +24,7 @@ class Document(Source):
         """How much of each document there is room for."""
         return np.minimum(self.offsets[index + 1] - self.offsets[index], self.frame.room(self.config.length))
 
-    def tokens(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
+    def tokens_of(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
         length = self.config.length
         return None if self.languages else self.sizes(index) + length - self.frame.room(length)
 

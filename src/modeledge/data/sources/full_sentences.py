@@ -34,7 +34,7 @@ class FullSentences(Source):
         self.begins, self.sizes = rows["begins"], rows["sizes"]
         self.number(len(self.begins), rows["document"])
 
-    def tokens(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
+    def tokens_of(self, index: Int[np.ndarray, " b"]) -> Int[np.ndarray, " b"] | None:
         length = self.config.length
         return None if self.languages else self.sizes[index] + length - self.frame.room(length)
 
