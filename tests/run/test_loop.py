@@ -405,7 +405,8 @@ def test_the_first_step_is_counted_as_by_hand_and_records_tell_share_and_memory(
     products = 8 * 32 * 2 * (4 * 32 * 32 + 2 * 32 * 64)  # 8 rows of 32 tokens, four and two matrices
     attention = 8 * 32 * 2 * 2 * 32 * 32  # scores and reading
     head, pool = places * 2 * (32 * 32 + 32 * vocab), 8 * 2 * 32 * 32
-    assert flop * real == (3 + again) * (products + attention) + 3 * head + pool
+    bias = places * 2 * vocab  # the gradient of the head's, which is a product too
+    assert flop * real == (3 + again) * (products + attention) + 3 * head + bias + pool
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     steps = [r for r in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) if "loss" in r]
     for r in steps:
