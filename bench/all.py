@@ -59,6 +59,7 @@ def commands(tier: str, data: Path) -> dict[str, list[str]]:
             "gpu_mini": ["gpu_mlm.py", "--text", text, "--model", "mini", "--batch", "512", "--length", "128"],
             "roofline_gpu": ["roofline.py", "--text", text, "--device", "cuda", "--size", "small"],
             "loader_gpu": ["loader_share.py", "--text", text, "--device", "cuda", "--size", "small"],
+            "head_loss_gpu": ["head_loss.py", "--device", "cuda"],
             "vision_gpu": ["vision.py", "--images", pictures, "--device", "cuda", "--peer", "tuned", "--batch", "1024"],
         }
     return {
@@ -76,6 +77,7 @@ def commands(tier: str, data: Path) -> dict[str, list[str]]:
         "retrieval": ["retrieval.py", "--text", text],
         "vision": ["vision.py", "--images", pictures],
         "attention": ["attention.py"],
+        "head_loss": ["head_loss.py"],
         "allocator": ["allocator.py", "--text", text],
     }
 

@@ -88,17 +88,17 @@ class Mine:
 
     def loop(self, steps: int) -> float:
         """Seconds of a step of Trainer.fit()."""
-        trainer, stop, at = self.ours.trainer, Stop(), []
+        trainer, at = self.ours.trainer, []
         take = trainer.take
-        trainer.position, trainer.total = Position(), 10**6
+        trainer.position, trainer.total, trainer.stop = Position(), 10**6, Stop()
 
-        def watched(step: Step) -> tuple[dict[str, float], float, bool]:
+        def watched(step: Step) -> tuple[dict[str, float], float, bool] | None:
             at.append(time.perf_counter())
-            stop.asked = signal.SIGINT if len(at) > steps else 0
+            trainer.stop.asked = signal.SIGINT if len(at) > steps else 0
             return take(step)
 
         trainer.take = watched  # type: ignore[method-assign]
-        trainer.fit(stop)
+        trainer.fit()
         trainer.take = take  # type: ignore[method-assign]
         return float(np.median(np.diff(at)))
 

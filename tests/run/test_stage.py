@@ -80,8 +80,8 @@ def test_so_many_pictures_are_read_at_once_as_their_patches_allow(tmp_path, monk
     for n in range(12):
         Image.fromarray(np.full((32, 32, 3), n * 20, np.uint8)).save(tmp_path / f"{n}.png")
     prepare(tmp_path, kind="images", label=None, out=tmp_path / "s", valid_fraction=0, processes=1)
-    recipe = check(resolve("vit", size="tiny", sets=["loop.batch=12"]))  # 64 patches a picture
+    recipe = check(resolve("vit", size="tiny", sets=["loop.batch=12"]))  # 8 x 8 patches a picture
     monkeypatch.setattr(stage, "ROWS_AT_ONCE", 200)
     job = stage.Job({}, {"images": Store.open(tmp_path / "s")}, None)
     made = stage.Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
-    assert made.length() == 64 and made.decide()["micro"] == 3
+    assert made.length() == 65 and made.decide()["micro"] == 3

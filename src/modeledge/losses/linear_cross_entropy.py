@@ -1,9 +1,8 @@
 """Cross-entropy of the scores that a matrix gives, without ever holding all of them: the head of large vocabularies.
 
 The gradient is computed in the forward pass, while a chunk's probabilities are at hand, so nothing of the size
-m x v is kept and nothing is computed twice. On a CPU the softmax goes over few rows at a time, which stay in cache: at
-30,522 words of width 256 head and loss are 1.5 times as fast as one after the other. Not here: samples of the
-vocabulary (sampled_softmax.py)."""
+m x v is kept and nothing is computed twice. On a CPU the softmax goes over few rows at a time, which stay in cache
+(bench/head_loss.py). Not here: samples of the vocabulary (sampled_softmax.py)."""
 
 from __future__ import annotations
 

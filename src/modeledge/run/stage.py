@@ -122,11 +122,12 @@ class Stage:
         return train, Feed(self.held_out, objectives, self.recipe.mix, split="valid", **common)
 
     def length(self) -> int:
-        """Tokens in a row of the first source, or patches of a picture; 1 where a row has neither."""
+        """Tokens in a row of the first source, or patches of a picture and the token before them; 1 where a row has
+        neither."""
         config = next(iter(self.recipe.data.values()))
         embedding = getattr(self.recipe.backbone, "embedding", None)
-        patches = (getattr(embedding, "size", 1) // getattr(embedding, "patch", 1)) ** 2
-        return int(getattr(config, "length", None) or patches)
+        side = getattr(embedding, "size", 0) // getattr(embedding, "patch", 1)
+        return int(getattr(config, "length", None) or side**2 + 1)
 
     def width(self) -> int:
         """The model's width, as far as the recipe says it."""
