@@ -95,6 +95,7 @@ FLOORS = {
     "glove": (0.2, "a factorisation of rank 50 with one rate for all counts"),
     "siatl": (0.3, "the penalties on large and fast states remain; the words themselves are learnt"),
     "transformer": (0.2, "the entropy of the smoothed targets"),
+    "fasttext": (0.4, "as word2vec"),
     "word2vec": (0.4, "a word has several neighbours, and some of them are drawn as noise too"),
 }
 """What a recipe comes down to on one batch, as a share of its first loss, where that is not a tenth; and why."""

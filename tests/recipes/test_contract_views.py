@@ -99,8 +99,8 @@ def hidden_and_changed(one, two):
         shown = one.ids != two.ids
         if field == "decoder_labels":
             shown = shown.any(tuple(range(1, shown.ndim))).reshape(-1, 1)
-        elif shown.shape != differs.shape:  # labels apart from the row: XLNet's queries
-            shown = np.zeros_like(differs)
+        elif shown.shape != differs.shape:  # labels apart from the row: XLNet's queries; half a row may be another's
+            shown = np.broadcast_to(shown.sum(1, keepdims=True) > 1, differs.shape)
         out[field] = differs & ~shown
     return out
 

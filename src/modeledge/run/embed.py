@@ -31,11 +31,14 @@ def embed(
     """One vector a text, in the order given; longer texts are cut to `length` tokens.
 
     mean: of all tokens, [cls] and [sep] included (as sentence-transformers); first: the first token; pooled: what the
-    architecture defines; lang: the number of their language, for a model that is told it. Raises InputError for a model
-    without a tokenizer."""
+    architecture defines; lang: the number of their language, for a model that is told it. Of a model of words that
+    spells those it does not know (fastText), the mean of a text's words. Raises InputError for a model without a
+    tokenizer."""
     loaded = model if isinstance(model, Loaded) else load_model(Path(model))
     if loaded.facts.tokenizer is None:
         raise InputError(f"{loaded.path}: this model has no tokenizer, it reads no text")
+    if hasattr(loaded.model.backbone, "spell"):
+        return means_of_words(loaded, texts, normalise=normalise)
     encoded = loaded.facts.tokenizer.encode_batch(list(texts))
     order = np.argsort([-len(e) for e in encoded], kind="stable")  # texts of like length share a batch
     out: np.ndarray | None = None
@@ -63,6 +66,26 @@ def embed(
             out = np.empty((len(texts), vectors.shape[-1]), np.float32)
         out[chosen] = vectors.float().cpu().numpy()
     return out if out is not None else np.empty((0, 0), np.float32)
+
+
+@torch.no_grad()
+def means_of_words(loaded: Loaded, texts: Sequence[str], *, normalise: bool = True) -> Float[np.ndarray, "n d"]:
+    """The mean of each text's words, those outside the vocabulary as their n-grams spell them; zeros without words."""
+    tokenizer, backbone = loaded.facts.tokenizer, loaded.model.backbone
+    normal, unknown_word = tokenizer.inner.normalizer, loaded.facts.special["unk"]
+    encoded = tokenizer.encode_spans(list(texts))
+    ids = np.concatenate([np.zeros(0, np.int64), *(e.ids for e in encoded)]).astype(np.int64)
+    said = [text[a:b] for text, e in zip(texts, encoded, strict=True) for a, b in e.spans.tolist()]
+    vectors: torch.Tensor = backbone.of(torch.from_numpy(ids).to(loaded.place))  # type: ignore[operator]
+    new = np.flatnonzero(ids == unknown_word)
+    if len(new):
+        spelt = [normal.normalize_str(said[i]) if normal else said[i] for i in new]
+        vectors[torch.from_numpy(new).to(vectors.device)] = backbone.spell(spelt)  # type: ignore[operator]
+    sizes = torch.tensor([len(e.ids) for e in encoded], device=vectors.device)
+    owner = torch.arange(len(encoded), device=vectors.device).repeat_interleave(sizes)
+    sums = vectors.new_zeros(len(encoded), vectors.shape[1]).index_add_(0, owner, vectors)
+    means = sums / sizes.clamp(min=1)[:, None]
+    return (torch.nn.functional.normalize(means, dim=-1) if normalise else means).cpu().numpy()
 
 
 def framed(encoded: list[np.ndarray], loaded: Loaded, length: int) -> Batch:
