@@ -30,7 +30,7 @@ fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "$(FAST)" -n $(JOBS) --timeout 300 $(SHAPES)
 
 contract: $(VENV)/.test
-	$(BIN)/python -m pytest -m contract -n $(JOBS) --timeout 300
+	$(BIN)/python -m pytest -m "contract and not slow and not gpu and not net" -n $(JOBS) --timeout 300
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m "slow and not gpu and not net"

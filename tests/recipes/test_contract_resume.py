@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from modeledge.recipe.schema import check
@@ -10,6 +11,8 @@ from modeledge.run.job import run_job, stage_trees
 from modeledge.run.keep import load_model
 from modeledge.run.loop import Trainer
 from modeledge.run.stage import Job
+
+pytestmark = pytest.mark.contract  # whole stories of verbs
 
 STEPS = 4
 SETS = ("loop.steps=4", "loop.save.every=2", "loop.save.keep=9", "loop.evaluate.every=2", "loop.evaluate.batches=1")

@@ -10,6 +10,8 @@ from modeledge.run.fill import fill
 from modeledge.run.infill import infill
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 TEXT = "The [MASK] sees the cat in the [MASK]."
 
 

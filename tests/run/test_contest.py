@@ -17,6 +17,8 @@ from modeledge.run.keep import load_model
 from modeledge.run.question import Question, Tuning
 from modeledge.run.rates import best_rate, shares
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 TEXT = Wanted({"text": (str,)})
 
 

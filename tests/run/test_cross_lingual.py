@@ -18,6 +18,8 @@ from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
 from modeledge.run.setting import Setting
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 TOPICS, WORDS = 3, 12
 SMALL = ["backbone.width=64", "backbone.heads=2", "backbone.ffn.width=128", "loop.batch=16", "loop.precision=fp32"]
 

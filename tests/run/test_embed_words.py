@@ -8,6 +8,8 @@ import pytest
 from modeledge.run.embed import embed
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 STEMS = "walk talk jump paint climb shout plant clean watch open laugh turn call help look kick".split()
 ENDINGS = ["", "s", "ed", "ing"]
 

@@ -13,6 +13,8 @@ from modeledge.run.in_context import choose
 from modeledge.run.keep import load_model
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 ROWS = [
     {"text": f"the {a} sees", "right": b, "wrong": c, "answer": "right", "label": int(b == "house")}
     for a, b, c in zip(

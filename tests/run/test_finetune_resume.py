@@ -15,6 +15,8 @@ from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.keep import load_model
 from modeledge.run.loop import Trainer
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 TUNING = Tuning(epochs=1.5, batch=16, lr=3e-3)
 
 

@@ -15,6 +15,8 @@ from modeledge.run.keep import load_model
 from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 NAMES = ["red", "blue"]
 FAST = ["loop.batch=8", "loop.steps=2", "loop.precision=fp32"]
 

@@ -16,6 +16,8 @@ from modeledge.run.predict import predict
 from modeledge.run.pretrain import pretrain
 from modeledge.run.setting import Setting
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 SMALL = ["backbone.width=32", "backbone.layers=2", "backbone.heads=2", "backbone.ffn.width=64", "loop.precision=fp32"]
 
 

@@ -13,6 +13,8 @@ from modeledge.run.pretrain import pretrain
 from modeledge.visibility import see
 from modeledge.visibility.causal import causal
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 FORM = Form(question="{text} ? ", lead="so", answer=" {answer}", between=" . ")
 SHOTS = [("the dog", "house"), ("the cat sees", "river"), ("a bird", "garden")]
 

@@ -8,6 +8,8 @@ from modeledge.core import InputError
 from modeledge.run.infill import infill
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 
 @pytest.fixture(scope="module")
 def glm(corpus, tmp_path_factory):

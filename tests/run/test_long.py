@@ -13,6 +13,8 @@ from modeledge.run.keep import load_model
 from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 ANIMALS, PLACES, VERBS = (
     ["dog", "cat", "bird", "fish", "horse"],
     ["garden", "house", "river"],

@@ -19,6 +19,8 @@ from modeledge.run.mark import important_words, sentences_of
 from modeledge.run.predict import predict
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 FAST = {"lr": 3e-3, "batch": 16, "epochs": 100}
 GOOD, BAD = ["garden", "house"], ["river", "field"]
 

@@ -12,6 +12,8 @@ from modeledge.data.store import Store
 from modeledge.recipe.resolve import resolve
 from modeledge.run.measures import HeldOut, Parameters, Task, Trained, Translations
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 
 @pytest.fixture
 def trained(train, text_store, toy, tmp_path):

@@ -13,6 +13,8 @@ from modeledge.run.keep import load_model
 from modeledge.run.predict import predict
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 PEOPLE = ["Anna", "Bert", "Clara", "David", "Emma", "Frank", "Greta", "Hugo"]
 TOWNS = ["Rome", "Paris", "Oslo", "Cairo", "Lima", "Delhi", "Quito", "Bonn"]
 THINGS = ["apples", "bells", "coins", "drums", "eggs", "flags", "gloves", "hats"]

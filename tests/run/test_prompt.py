@@ -5,6 +5,8 @@ from modeledge.run.pretrain import pretrain
 from modeledge.run.prompt import continue_texts
 from modeledge.run.search import Sample
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 SMALL = ["backbone.width=32", "backbone.layers=1", "backbone.heads=2", "backbone.ffn.width=64", "loop.batch=16"]
 
 

@@ -16,6 +16,8 @@ from modeledge.run import long
 from modeledge.run.long import Rounds, first_levels
 from modeledge.run.recall import recall, survey
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 WORDS = [f"w{i}" for i in range(40)]
 
 

@@ -68,6 +68,7 @@ def test_what_does_not_fit_is_said(text_store, toy, monkeypatch):
     assert "not even one row fits" in str(measure_room("bert", data=[str(text_store)], sets=toy, quiet=True))
 
 
+@pytest.mark.contract
 def test_doctor_answers_for_a_recipe_and_refuses_one_without_data(command, text_store, toy):
     sets = [word for key in toy for word in ("--set", key)]
     code, out, _ = command("doctor", "bert", "--data", text_store, *sets, "--json")

@@ -15,6 +15,8 @@ from modeledge.run.keep import load_model
 from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 SMALL = ["backbone.width=32", "backbone.layers=1", "backbone.heads=2", "backbone.ffn.width=64", "backbone.dropout=0"]
 SMALL += ["backbone.attention.dropout=0", "loop.precision=fp32", "loop.batch=8", "optim.lr=2e-3"]
 SMALL += [f"data.{name}.length=32" for name in ("sentence", "pair", "similarity", "ranking")]

@@ -17,6 +17,8 @@ from modeledge.run.finetune import Question, Tuning, finetune
 from modeledge.run.folder import read_metrics
 from modeledge.run.pretrain import pretrain
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 HIT = """
 import importlib, os, signal, sys, time
 

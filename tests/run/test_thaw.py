@@ -12,6 +12,8 @@ from modeledge.recipe.schema import Unfreeze
 from modeledge.run import loop
 from modeledge.run.thaw import live_groups
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 TWO = ["backbone.layers=2", "backbone.dropout=0.1", "backbone.pool=null"]
 
 

@@ -11,6 +11,8 @@ from modeledge.run import trial as trying
 from modeledge.run.outcome import read_outcome
 from modeledge.run.trial import try_claim
 
+pytestmark = pytest.mark.contract  # whole stories of verbs
+
 TEXT = """
 claim: Weights that know something are better than none.
 source: a toy
