@@ -135,6 +135,10 @@ def test_an_answer_without_its_place_stands_where_the_passage_has_it_first(rows)
     assert batch.passage_spans[0, begin, 0] == passage.index(answer)
     with pytest.raises(DataError, match="'a yak' does not stand in the passage; leave it empty"):
         rows({"q": ["Which ?"], "p": [passage], "answers": ["a yak"]}, **span)
+    with pytest.raises(
+        DataError, match=r"field 'answers': expected an answer or a list of answers, found \[\[1, 3\]\]"
+    ):
+        rows({"q": ["Which ?"], "p": [passage], "answers": [[[1, 3]]]}, **span)
 
 
 def test_options_are_read_with_their_context(rows, family):

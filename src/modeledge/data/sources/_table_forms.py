@@ -134,6 +134,9 @@ def answers_of(record: Record, config: Any) -> list[tuple[str, int]]:
         texts, starts = texts.get("text", []), texts.get("answer_start")
     texts = [texts] if isinstance(texts, str) else texts
     passage = record.value[config.second]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        wanted = f"field {config.label!r}: expected an answer or a list of answers"
+        raise DataError(f"{record.file}:{record.line}: {wanted}, found {str(texts)[:40]}")
     if starts is None:
         starts = [passage.find(text) for text in texts]
     starts = starts if isinstance(starts, list) else [starts]
