@@ -56,6 +56,13 @@ def test_a_vocabulary_below_the_first_cutoff_has_the_plain_softmax():
     torch.testing.assert_close(made.loss(states, labels).total, wanted)
 
 
+def test_a_smoothed_loss_is_that_of_all_words():
+    made, _ = head((10, 30))
+    states, labels = torch.randn(40, 12), torch.randint(0, 50, (40,))
+    wanted = nn.functional.cross_entropy(made(states), labels, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(made.loss(states, labels, smoothing=0.1).total, wanted)
+
+
 def test_cutoffs_must_rise():
     with pytest.raises(RecipeError, match="cutoffs"):
         head((30, 10))

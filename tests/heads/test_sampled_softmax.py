@@ -39,6 +39,13 @@ def test_training_samples_and_evaluation_does_not():
     torch.testing.assert_close(make(negatives=0).train().loss(states, labels).total, full)
 
 
+def test_a_smoothed_loss_is_that_of_all_words_in_training_too():
+    head = make(negatives=20).train()
+    states, labels = torch.randn(7, 6), torch.tensor([1, 4, IGNORE, 9, 3, 3, 40])
+    wanted = F.cross_entropy(head(states), labels, ignore_index=IGNORE, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(head.loss(states, labels, smoothing=0.1).total, wanted)
+
+
 def test_the_sampled_loss_is_near_the_full_one_and_never_far_above():
     head = make(negatives=2000)
     states, labels = torch.randn(200, 6), torch.randint(1, 50, (200,))

@@ -2,7 +2,8 @@
 
 The gradient is computed in the forward pass, while a chunk's probabilities are at hand, so nothing of the size
 m x v is kept and nothing is computed twice. On a CPU the softmax goes over few rows at a time, which stay in cache
-(bench/head_loss.py). Not here: samples of the vocabulary (sampled_softmax.py)."""
+(bench/head_loss.py). Source of the gradient in the forward pass: Liger Kernel, arXiv:2410.10989 (fused linear
+cross-entropy). Not here: samples of the vocabulary (sampled_softmax.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def linear_cross_entropy(
     *,
     smoothing: float = 0.0,
 ) -> Sum:
-    """`cross_entropy(F.linear(states, matrix, bias), labels)`, up to rounding; the gradient cannot be differentiated.
+    """`cross_entropy(F.linear(states, matrix, bias), labels)`, in nats, up to rounding; labels of IGNORE do not
+    count. The gradient cannot be differentiated.
 
     Products are in the type of the autocast around it, sums and the softmax in fp32."""
     kind = states.device.type

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -236,8 +237,12 @@ class Setting:
 
     def identity(self, seed: int) -> str:
         """What the figures of a seed depend on: how it is taught what, and the model it begins with."""
-        weights = None if self.tuning.scratch else weights_identity(own_tensors(self.loaded.model))
-        return digest(self.tree(seed).keys, data_identity({SOURCE: self.store}), weights, self.question.long)
+        return digest(self.tree(seed).keys, data_identity({SOURCE: self.store}), self.beginning, self.question.long)
+
+    @cached_property
+    def beginning(self) -> str | None:
+        """A digest of the weights that every seed begins with; None for fresh ones."""
+        return None if self.tuning.scratch else weights_identity(own_tensors(self.loaded.model))
 
     def judge(self, done: Done, *, device: str) -> dict[str, float]:
         """The figures of a trained model on the validation rows."""
