@@ -3,20 +3,19 @@
     python experiments/first_minute.py --out runs/first [--budget 60s] [NAME ...]
     python experiments/first_minute.py --page        # docs/first-minute.md from what was recorded; nothing is run
 
-Every recipe at its tiny size, with a tokenizer of its own kind trained on the same text: encyclopedia passages, or
-captions in four languages with their translations. What is finished is kept in results/first_minute.jsonl and not
-repeated; a record belongs to the recipe as it was."""
+Every recipe at its tiny size, from fresh weights, with a tokenizer of its own kind trained on what it reads:
+encyclopedia passages, captions in four languages with their translations, facts, tables (`first_texts.py`). What is
+finished is kept in results/first_minute.jsonl and not repeated; a record belongs to the recipe as it was."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from first_texts import reads_of, write_files
 
 from modeledge.core import ModeledgeError, find
 from modeledge.data.prepare import prepare
@@ -30,58 +29,42 @@ from modeledge.tokenizers import load_tokenizer
 HERE = Path(__file__).parent
 RECORDS = HERE / "results" / "first_minute.jsonl"
 PAGE = HERE.parent / "docs" / "first-minute.md"
-ENGLISH = """albert bart bert bert_wwm electra elmo glm glm_document gpt gpt2 gpt3 mapnet mass modern modern_clm
-modern_rtd mpnet palm pegasus roberta siatl spanbert t5 transformer_xl awd_lstm ulmfit unilm xlnet word2vec
-word2vec_cbow""".split()
-CHINESE = "bert_wwm_zh nezha".split()
-LANGUAGES = "mbert xlm xlm_clm xlm_r mbart".split()
-PARALLEL = "xlm_tlm alm unicoder infoxlm hictl ernie_m xnlg transformer cove".split()
-TONGUES = ("en", "de", "fr", "cs")
+SETS = {"transe": ["backbone.width=100"]}  # as wide as what `ernie_thu` reads
+PLACES = ("entities", "phrases", "descriptions")
 HEAD = """# The first minute
 
 What {budget} of training buy each recipe at its tiny size on one thread: nats per target on held-out text, beside what
-frequencies alone cost. Encyclopedia passages (Chinese: general text), or captions in four languages and their
-translations. A record belongs to a recipe as it is now. Written by `python experiments/first_minute.py --page`.
+frequencies alone cost. Encyclopedia passages (Chinese: general text), captions in four languages with their
+translations, a knowledge graph, labelled tables (`experiments/first_texts.py` says which reads what). Every run begins
+with fresh weights, also where the paper begins with another model's. A record belongs to a recipe as it is now.
+Written by `python experiments/first_minute.py --page`.
 """
 
 
-def write_files(data: Path, out: Path) -> None:
-    """The text of each group of recipes, once."""
-    out.mkdir(parents=True, exist_ok=True)
-    captions = pq.read_table(data / "parallel/multi30k.train.parquet").to_pylist()
-    some = [pq.read_table(data / f"text/{n}.train.parquet").to_pylist() for n in ("en_wiki_passages", "zh_general")]
-    parts: dict[str, Iterator[dict[str, str]]] = {
-        "english": ({"text": row["text"]} for row in some[0]),
-        "chinese": ({"text": row["text"]} for row in some[1]),
-        "languages": (
-            {"text": "\n".join(row[lang] for row in captions[i : i + 8]), "lang": lang}
-            for lang in TONGUES
-            for i in range(0, len(captions), 8)
-        ),
-        "parallel": ({"text": row["en"], "second": row["de"], "lang": "en", "second_lang": "de"} for row in captions),
-    }
-    for name, rows in parts.items():
-        if not (out / f"{name}.jsonl").exists():
-            (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def stores_of(name: str, recipe: Recipe, out: Path) -> list[str]:
+    """What each source of the recipe reads; all texts with the tokenizer of the first."""
+    made: dict[str, Path] = {}
+    home, tokenizer = out / name / "stores", recipe.tokenizer
+    kinds = {source: find("data.sources", config.kind).reads for source, config in recipe.data.items()}
+    for source in sorted(kinds, key=lambda n: kinds[n] != "text"):
+        read = reads_of(name, source, kinds[source], out / "transe" / "run")
+        if read.raw:
+            made[source] = out / "files" / read.file
+            continue
+        made[source] = home / Path(read.file).stem
+        if not made[source].exists():
+            places = {o: out / "files" / str(v) for o, v in read.options.items() if o in PLACES}
+            options: dict[str, Any] = {"kind": kinds[source], "tokenizer": tokenizer, "valid_fraction": 0.05}
+            prepare(out / "files" / read.file, out=made[source], **options | read.options | places)
+        if kinds[source] != "triples":
+            tokenizer = load_tokenizer(made[source])
+    return [f"{source}={path}" for source, path in made.items()]
 
 
-def stores_of(name: str, recipe: Recipe, files: Path, out: Path) -> list[str]:
-    """A store for each source of the recipe, all with the tokenizer of the first."""
-    made: list[str] = []
-    group = "english" if name in ENGLISH else "chinese" if name in CHINESE else "languages"
-    tokenizer: Any = recipe.tokenizer
-    reads = {n: find("data.sources", c.kind).reads for n, c in recipe.data.items()}
-    for source in sorted(reads, key=lambda n: reads[n] == "parallel"):
-        parallel = reads[source] == "parallel"
-        home = out / "stores" / reads[source]
-        if not home.exists():
-            options: dict[str, Any] = {"second": "second"} if parallel else {}
-            lang = "lang" if group == "languages" and not parallel else None
-            file = files / f"{'parallel' if parallel else group}.jsonl"
-            prepare(file, out=home, kind=reads[source], tokenizer=tokenizer, lang=lang, valid_fraction=0.05, **options)
-        tokenizer = load_tokenizer(home)
-        made.append(f"{source}={home}")
-    return made
+def language() -> list[str]:
+    """The recipes that read text or facts; the graph's first, for its vectors go into a store."""
+    names = [name for name, path in shipped().items() if path.parent.name == "text"]
+    return sorted(names, key=lambda name: (name != "transe", name))
 
 
 def told(name: str, budget: str, outcome: Outcome, key: str) -> dict[str, Any]:
@@ -151,14 +134,20 @@ def main() -> None:
     if not given.page:
         write_files(given.data, given.out / "files")
         done = records()
-        for name in given.names or [*ENGLISH, *CHINESE, *LANGUAGES, *PARALLEL]:
+        for name in given.names or language():
             if name in done:
                 continue
             try:
                 recipe = check(resolve(name, size="tiny"))
-                stores = stores_of(name, recipe, given.out / "files", given.out / name)
+                stores = stores_of(name, recipe, given.out)
                 outcome = pretrain(
-                    name, size="tiny", data=stores, out=given.out / name / "run", budget=given.budget, quiet=True
+                    name,
+                    size="tiny",
+                    sets=SETS.get(name, []),
+                    data=stores,
+                    out=given.out / name / "run",
+                    budget=given.budget,
+                    quiet=True,
                 )
             except ModeledgeError as error:
                 print(f"{name}: {error}", flush=True)

@@ -1,7 +1,26 @@
 import pytest
+import yaml
 
 from modeledge.core import RecipeError
-from modeledge.recipe.read import read_yaml, scalar
+from modeledge.recipe import read
+from modeledge.recipe.read import read_file, read_yaml, scalar
+from modeledge.recipe.resolve import shipped
+
+LOADERS = sorted({yaml.SafeLoader, read.LOADER}, key=lambda loader: loader.__name__)
+"""PyYAML's parsers: the one in Python, and the one in C where there is one."""
+
+
+def test_every_recipe_reads_the_same_with_either_parser(monkeypatch):
+    found = []
+    for loader in (yaml.SafeLoader, read.LOADER):
+        monkeypatch.setattr(read, "LOADER", loader)
+        found.append({name: read_file(path) for name, path in shipped().items()})
+    assert found[0] == found[1] and len(found[0]) > 60
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_an_empty_file_is_nothing(text):
+    assert read_yaml(text, file="x")[0] is None
 
 
 def test_scalars_mean_what_they_look_like():
@@ -27,12 +46,18 @@ def test_every_key_knows_its_line_and_column():
         ("a: 1\na: 2", "x:2:1: the key 'a' is repeated"),
         ("a: &n [1]\nb: *n", "x:2:4: anchors and aliases"),
         ("a: !!python/object/apply:os.system ['true']", "tags are not allowed"),
-        ("a: [1", "x:1:6: not valid YAML"),
-        ("[" * 20_000, "nested deeper than 64"),
+        ("a: !mine 1", "x:1:4: tags are not allowed"),
+        ("a: 1\n b: 2", "x:2:3: not valid YAML"),
+        ("a: [1, 2}", "x:1:9: not valid YAML"),
+        ("[" * 20_000, "x:1:66: too large for a recipe (at most 64 levels"),
+        ("- " * 20_000 + "1", "at most 64 levels"),
         ("? [1, 2]\n: 3", "x:1:3: a key must be a plain word"),
+        ("a: 1\n---\nb: 2", "x:2:1: not valid YAML: a second document"),
     ],
 )
-def test_what_is_not_plain_data_is_refused_with_its_place(text, says):
+@pytest.mark.parametrize("loader", LOADERS)
+def test_what_is_not_plain_data_is_refused_with_its_place(monkeypatch, text, says, loader):
+    monkeypatch.setattr(read, "LOADER", loader)
     with pytest.raises(RecipeError) as error:
         read_yaml(text, file="x")
     assert says in str(error.value)
