@@ -39,5 +39,5 @@ def test_the_words_of_a_context_share_its_gradient_evenly_wherever_they_stand():
 
 
 def test_another_head_is_refused():
-    with pytest.raises(RecipeError, match="needs negative_sampling, found 'token'"):
+    with pytest.raises(RecipeError, match="'token' is none of negative_sampling, hierarchical_softmax"):
         make(head="token")

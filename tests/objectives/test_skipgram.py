@@ -14,13 +14,13 @@ from modeledge.core import Batch, Facts, find, keyed
 V, D = 30, 8
 
 
-def make(kind, *, vocab=V, width=D, counts=None, **head):
+def make(kind, *, vocab=V, width=D, counts=None, head="negative_sampling", **settings):
     facts = Facts(vocab=vocab, special={"pad": 0}, words=(1, vocab))
     facts.counts = np.arange(vocab, 0, -1.0) if counts is None else counts
     table = find("backbones", "table")
     backbone = table(table.Config(kind="table", width=width), facts)
     part = find("objectives", kind)
-    return backbone, part(part.Config(kind=kind, head={"kind": "negative_sampling", **head}), facts, backbone)
+    return backbone, part(part.Config(kind=kind, head={"kind": head, **settings}), facts, backbone)
 
 
 def some_batch(objective, *, b=3, t=17, reach=4, seed=0):
@@ -142,9 +142,49 @@ def test_one_step_is_gensims(kind):
         np.testing.assert_allclose(new - old, expected, atol=atol)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
-def test_capitals_are_to_each_other_as_their_countries(kind, tmp_path, facts_text):
+def test_a_tree_costs_what_a_plain_loop_down_gensims_paths_does(kind):
+    gensim = pytest.importorskip("gensim")
+    rng = np.random.default_rng(0)
+    sentences = [[f"w{i}" for i in rng.zipf(1.5, 12).clip(max=40)] for _ in range(30)]
+    model = gensim.models.Word2Vec(
+        sentences, vector_size=D, window=3, min_count=1, hs=1, negative=0, sg=int(kind == "skipgram"), epochs=1
+    )
+    model.wv.vectors[:] = rng.normal(size=model.wv.vectors.shape) * 0.6
+    model.syn1[:] = rng.normal(size=model.syn1.shape) * 0.6
+    n = len(model.wv)
+    backbone, objective = make(kind, vocab=n, counts=np.ones(n), head="hierarchical_softmax")
+    tree = np.zeros((n - 1, 2), np.int32)
+    for word in range(n):
+        points, code = (model.wv.get_vecattr(word, name) for name in ("point", "code"))
+        below = [*(n + p for p in points[1:]), word]
+        tree[points, code] = below
+    with torch.no_grad():
+        backbone.embed.weight[:] = torch.from_numpy(model.wv.vectors)
+        objective.head.weight[:] = torch.from_numpy(model.syn1[:-1])
+        objective.head.load_state_dict(objective.head.state_dict() | {"tree": torch.from_numpy(tree)})
+    ids = np.array([[model.wv.key_to_index[w] for w in s] for s in sentences])
+    batch = objective.view(Batch(ids=ids, reach=np.full_like(ids, 3)), rng)
+    found = objective(backbone, batch.tensors())[kind]
+    total, count = 0.0, 0
+    for row, i, near in contexts(batch.but(valid=np.ones_like(ids), doc=np.zeros_like(ids))):
+        inputs = model.wv.vectors[ids[row, near]]
+        for vector in (
+            inputs if kind == "skipgram" else [inputs.mean(0)]
+        ):  # all look as far, so pairs go both ways
+            points, code = (model.wv.get_vecattr(int(ids[row, i]), name) for name in ("point", "code"))
+            total += sum(nll(s if c == 0 else -s) for s, c in zip(model.syn1[points] @ vector, code, strict=True))
+            count += 1
+    assert objective.counts(batch) == {kind: count} and found.count == count
+    assert math.isclose(found.total.item(), total, rel_tol=1e-5)
+    said = model.score(sentences, total_sentences=len(sentences))  # by a table of logarithms that lies 0.015 too high
+    assert math.isclose(-said.sum(), total, rel_tol=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["negative_sampling", "hierarchical_softmax"])
+@pytest.mark.parametrize("kind", ["skipgram", "cbow"])
+def test_capitals_are_to_each_other_as_their_countries(kind, head, tmp_path, facts_text):
     from modeledge.data import Store, StoreWriter
 
     rng = np.random.default_rng(0)
@@ -157,7 +197,7 @@ def test_capitals_are_to_each_other_as_their_countries(kind, tmp_path, facts_tex
         writer.ragged("tokens", np.uint16, flat, np.array([len(s) for s in text]))
         writer.finish(rows=len(text), meta={})
     counts = np.bincount(flat, minlength=len(words)).astype(float)
-    backbone, objective = make(kind, vocab=len(words), width=50, counts=counts)
+    backbone, objective = make(kind, vocab=len(words), width=50, counts=counts, head=head)
     part = find("data.sources", "windows")
     source = part(part.Config(kind="windows", length=96, window=5), Store.open(tmp_path / "s"), objective.facts)
     parameters = [backbone.embed.weight, objective.head.weight]

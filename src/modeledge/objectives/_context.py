@@ -1,4 +1,4 @@
-"""What skip-gram and CBOW share: who is in whose context, noise words for each row, and what knowing nothing costs."""
+"""What skip-gram and CBOW share: who is in whose context, and what knowing nothing costs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, PartConfig, RecipeError, Slot, build, part
-from modeledge.objectives import Objective, Rule, own_document
+from modeledge.objectives import Objective, Rule, own_document, token_baselines
 from modeledge.visibility import Seen, see
 from modeledge.visibility.around import around
 
+HEADS = ("negative_sampling", "hierarchical_softmax")
+
 
 class WordContext(Objective):
-    """Words and their neighbours within `reach`, held against noise. A drawn word that is the true one is left out of
-    that pair, as in the released tool, so a pair now and then has a little less noise than k words."""
+    """Words and their neighbours within `reach`, held against noise or as walks down a tree.
+
+    Drawn noise that is the true word is left out of that pair, as in the released tool, so a pair now and then has a
+    little less noise than k words."""
 
     class Config(Objective.Config):
-        """head: the output table and its noise."""
+        """head: negative_sampling (a table of words and noise) or hierarchical_softmax (a tree)."""
 
         head: Annotated[PartConfig, Slot("heads")] = part("negative_sampling")
 
@@ -29,12 +33,12 @@ class WordContext(Objective):
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module):
         super().__init__(config, facts, backbone)
-        if config.head.kind != "negative_sampling":
-            raise RecipeError(f"objective {self.losses[0]}: head: needs negative_sampling, found {config.head.kind!r}")
+        if config.head.kind not in HEADS:
+            raise RecipeError(f"objective {self.losses[0]}: head: {config.head.kind!r} is none of {', '.join(HEADS)}")
         self.head = build("heads", config.head, facts, backbone)
 
     def view(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        return batch.but(negatives=self.head.draw(batch.size, rng))
+        return batch.but(**self.head.view(batch, rng))
 
     def visible(self, batch: Batch) -> Rule:
         return own_document(batch, around(batch.reach))
@@ -50,6 +54,8 @@ class WordContext(Objective):
         return mask[:, 0].float()
 
     def baselines(self, facts: Facts) -> dict[str, float]:
+        if self.config.head.kind == "hierarchical_softmax":  # a distribution over words
+            return token_baselines(facts, facts.counts)
         return {"uniform": (1 + self.head.config.negatives) * math.log(2)}
 
 
