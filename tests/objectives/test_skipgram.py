@@ -169,9 +169,7 @@ def test_a_tree_costs_what_a_plain_loop_down_gensims_paths_does(kind):
     total, count = 0.0, 0
     for row, i, near in contexts(batch.but(valid=np.ones_like(ids), doc=np.zeros_like(ids))):
         inputs = model.wv.vectors[ids[row, near]]
-        for vector in (
-            inputs if kind == "skipgram" else [inputs.mean(0)]
-        ):  # all look as far, so pairs go both ways
+        for vector in inputs if kind == "skipgram" else [inputs.mean(0)]:  # all look as far, so pairs go both ways
             points, code = (model.wv.get_vecattr(int(ids[row, i]), name) for name in ("point", "code"))
             total += sum(nll(s if c == 0 else -s) for s, c in zip(model.syn1[points] @ vector, code, strict=True))
             count += 1

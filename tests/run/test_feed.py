@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -6,8 +8,10 @@ from modeledge.engine.processes import Ranks
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import Mix, check
 from modeledge.run.feed import Feed
+from modeledge.run.folder import read_metrics
 from modeledge.run.known import facts_from
 from modeledge.run.model import make_model
+from modeledge.run.pretrain import pretrain
 
 SMALL = [
     "backbone.width=16",
@@ -169,6 +173,29 @@ def test_held_out_rows_come_once_in_order_with_the_same_masks(make):
     assert np.concatenate([s.rows["text"] for s in steps]).tolist() == list(range(n))
     again = feed.step(0).works[0].micros[0]
     assert np.array_equal(again.targets, steps[0].works[0].micros[0].targets)
+
+
+def test_what_has_held_out_rows_is_judged_beside_what_has_none(text_store, toy, tmp_path, capsys):
+    rows = [json.dumps({"text": f"The {w} sees the river.", "label": w}) + "\n" for w in ("dog", "cat") * 20]
+    for split in ("train", "valid"):
+        (tmp_path / f"kept.{split}.jsonl").write_text("".join(rows))
+    (tmp_path / "asked.jsonl").write_text("".join(rows))
+    sets = [*toy, "loop.steps=2", "mix.kind=ramp", "backbone.embedding.types={segments: 2, task: 4}"]
+    sets += ["data={asked: {kind: table, length: 16}, kept: {kind: table, length: 16}}", "data.text.length=32"]
+    tasks = [f"{{kind: classify, name: {name}, on: {name}}}" for name in ("asked", "kept")]
+    sets += [f"objectives=[{', '.join(tasks)}, {{kind: mlm}}]"]
+    data = [f"text={text_store}", f"asked={tmp_path / 'asked.jsonl'}", f"kept={tmp_path / 'kept.train.jsonl'}"]
+    pretrain("bert", data=data, out=tmp_path / "run", sets=sets)
+    assert "no held-out loss of data.asked: no rows held out" in capsys.readouterr().err
+    (judged,) = [r["valid"] for r in read_metrics(tmp_path / "run") if "valid" in r]
+    assert {name.split(".")[0] for name in judged} == {"kept", "mlm"}
+
+
+def test_an_objective_keeps_its_number_where_others_are_not_judged(make):
+    sets = ["objectives=[{kind: nsp, on: pairs}, {kind: mlm, on: text}]", "data.pairs={kind: segment_pair, length: 32}"]
+    feed, _ = make(sets=sets, split="valid", mix=Mix(kind="ramp"), first="pairs")
+    assert feed.active(0) == ["mlm"] and feed.task_of("mlm") == 1
+    assert (feed.step(0).works[0].micros[0].task == 1).all()
 
 
 def test_fewer_rows_than_a_batch_is_an_error_that_says_what_to_do(make):

@@ -45,7 +45,10 @@ class Step:
 
 
 class Feed:
-    """Builds steps. `split` is "train" (shuffled anew each epoch) or "valid" (in order, the same each time)."""
+    """Builds steps. `split` is "train" (shuffled anew each epoch) or "valid" (in order, the same each time).
+
+    first: the source that an objective reads if it names none (default: the first). Held-out rows may be those of some
+    sources only; objectives that read the others are then left out."""
 
     def __init__(
         self,
@@ -60,8 +63,10 @@ class Feed:
         ranks: Ranks = ALONE,
         split: str = "train",
         unit: Literal["rows", "tokens"] = "rows",
+        first: str | None = None,
     ):
         self.sources, self.objectives, self.mix = sources, objectives, mix
+        self.first = first or next(iter(sources), "")
         self.batch, self.seed, self.total, self.ranks, self.split = batch, seed, total, ranks, split
         if batch % ranks.size:
             raise DataError(f"loop.batch: {batch} rows cannot be shared evenly by {ranks.size} processes")
@@ -83,6 +88,8 @@ class Feed:
             name: Order(source, name=name, batch=batch, seed=seed, unit=unit) for name, source in sources.items()
         }
         self.tasks = list(mix.rates) or list(objectives)
+        if split == "valid":
+            self.objectives = {name: o for name, o in objectives.items() if self.source_of(name) in sources}
         self.turns = self.blocks() if mix.kind in ("union", "ramp") and split == "train" else None
 
     def blocks(self) -> Turns:
@@ -100,7 +107,7 @@ class Feed:
 
     def source_of(self, name: str) -> str:
         """The source an objective reads."""
-        return self.objectives[name].config.on or next(iter(self.sources))
+        return self.objectives[name].config.on or self.first
 
     def active(self, step: int) -> list[str]:
         """The objectives that take part in this step."""

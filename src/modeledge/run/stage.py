@@ -92,17 +92,19 @@ class Stage:
         self.held_out = self.hold_out()
 
     def hold_out(self) -> dict[str, Source]:
-        """The held-out rows of every source; none at all if one of them has too few for a row."""
-        out = {}
+        """The held-out rows of the sources that have enough for a row."""
+        out, none = {}, []
         for name, config in self.recipe.data.items():
             store = self.job.stores[name]
             if store.valid is None:
-                return {}
+                none.append(name)
+                continue
             try:
                 out[name] = build("data.sources", config, store, self.facts, "valid")
             except TooLittle as error:
-                self.job.progress.say(f"no held-out loss: {error}")
-                return {}
+                self.job.progress.say(f"no held-out loss of data.{name}: {error}")
+        if out and none:
+            self.job.progress.say(f"no held-out loss of {', '.join(f'data.{name}' for name in none)}: no rows held out")
         return out
 
     def feeds(self, model: Model, known: dict[str, Any]) -> tuple[Feed, Feed | None]:
@@ -119,7 +121,8 @@ class Stage:
         train = Feed(self.sources, objectives, self.recipe.mix, ranks=self.ranks, unit=loop.unit, **common)
         if not self.held_out:
             return train, None
-        return train, Feed(self.held_out, objectives, self.recipe.mix, split="valid", **common)
+        held_out = Feed(self.held_out, objectives, self.recipe.mix, split="valid", first=train.first, **common)
+        return train, held_out if held_out.objectives else None
 
     def length(self) -> int:
         """Tokens in a row of the first source, or patches of a picture and the token before them; 1 where a row has
