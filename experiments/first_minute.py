@@ -73,13 +73,14 @@ def told(name: str, budget: str, outcome: Outcome, key: str) -> dict[str, Any]:
     verdicts = {v.name: v.state for v in judge([json.loads(x) for x in lines], outcome.done.baselines)}
     result, losses = outcome.done.result, {}
     for objective, baselines in outcome.done.baselines.items():
-        first = dict(outcome.done.model.each())[objective].losses[0]
-        losses[objective] = {
-            "held_out": result.valid.get(first),
-            "training": result.losses.get(first),
-            **{k: baselines.get(k) for k in ("unigram", "uniform")},
-            "state": verdicts.get(first, "unknown"),
-        }
+        for nth, name in enumerate(dict(outcome.done.model.each())[objective].losses):
+            known = baselines if nth == 0 else {}
+            losses[name] = {
+                "held_out": result.valid.get(name),
+                "training": result.losses.get(name),
+                **{k: known.get(k) for k in ("unigram", "uniform")},
+                "state": verdicts.get(name, "unknown"),
+            }
     position = result.position
     return {
         "recipe": name,
