@@ -73,13 +73,13 @@ def told(name: str, budget: str, outcome: Outcome, key: str) -> dict[str, Any]:
     verdicts = {v.name: v.state for v in judge([json.loads(x) for x in lines], outcome.done.baselines)}
     result, losses = outcome.done.result, {}
     for objective, baselines in outcome.done.baselines.items():
-        for nth, name in enumerate(dict(outcome.done.model.each())[objective].losses):
+        for nth, loss in enumerate(dict(outcome.done.model.each())[objective].losses):
             known = baselines if nth == 0 else {}
-            losses[name] = {
-                "held_out": result.valid.get(name),
-                "training": result.losses.get(name),
+            losses[loss] = {
+                "held_out": result.valid.get(loss),
+                "training": result.losses.get(loss),
                 **{k: known.get(k) for k in ("unigram", "uniform")},
-                "state": verdicts.get(name, "unknown"),
+                "state": verdicts.get(loss, "unknown"),
             }
     position = result.position
     return {
@@ -107,7 +107,7 @@ def identity(name: str) -> str:
 def page() -> str:
     """The table of what was recorded."""
     found = records()
-    rows = ["| recipe | objective | steps | held out | unigram | uniform | |", "|---|---|---|---|---|---|---|"]
+    rows = ["| recipe | loss | steps | held out | unigram | uniform | |", "|---|---|---|---|---|---|---|"]
     show = lambda x: "" if x is None else f"{x:.2f}"  # noqa: E731
     for name in sorted(found):
         for nth, (objective, loss) in enumerate(found[name]["losses"].items()):
