@@ -131,6 +131,12 @@ def test_the_page_of_usefulness_says_what_the_results_say():
     assert page.PAGE.read_text(encoding="utf-8") == page.page(), "run `python experiments/usefulness.py --page`"
 
 
+def test_the_page_of_the_first_minute_says_what_the_results_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    page = tool("first_minute", "experiments")
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "run `python experiments/first_minute.py --page`"
+
+
 def test_recipes_in_the_documentation_resolve(tmp_path):
     found = [b for page in PAGES for b in blocks(page, "yaml") if b.lstrip("# \n").find("extends:") >= 0]
     assert len(found) >= 3
