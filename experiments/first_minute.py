@@ -19,6 +19,7 @@ from first_texts import reads_of, write_files
 
 from modeledge.core import ModeledgeError, find
 from modeledge.data.prepare import prepare
+from modeledge.recipe.compare import ABOUT
 from modeledge.recipe.resolve import resolve, shipped
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.health import judge
@@ -30,14 +31,15 @@ HERE = Path(__file__).parent
 RECORDS = HERE / "results" / "first_minute.jsonl"
 PAGE = HERE.parent / "docs" / "first-minute.md"
 SETS = {"transe": ["backbone.width=100"]}  # as wide as what `ernie_thu` reads
+BEGINS = {"mtdnn": "bert"}  # tables are read with the tokenizer of a model
 PLACES = ("entities", "phrases", "descriptions")
 HEAD = """# The first minute
 
 What {budget} of training buy each recipe at its tiny size on one thread: nats per target on held-out text, beside what
 frequencies alone cost. Encyclopedia passages (Chinese: general text), captions in four languages with their
 translations, a knowledge graph, labelled tables (`experiments/first_texts.py` says which reads what). Every run begins
-with fresh weights, also where the paper begins with another model's. A record belongs to a recipe as it is now.
-Written by `python experiments/first_minute.py --page`.
+with fresh weights (`mtdnn` with those of `bert`), also where the paper begins with another model's. A record belongs
+to a recipe as it is now. Written by `python experiments/first_minute.py --page`.
 
 The last column is what `modeledge report` says of the run: *learnt* is surely better than frequencies (or, where
 nothing is known of these, than nothing); `nsp` and its kin often take longer than a minute.
@@ -65,9 +67,9 @@ def stores_of(name: str, recipe: Recipe, out: Path) -> list[str]:
 
 
 def language() -> list[str]:
-    """The recipes that read text or facts; the graph's first, for its vectors go into a store."""
+    """The recipes that read text or facts; first those that others begin with."""
     names = [name for name, path in shipped().items() if path.parent.name == "text"]
-    return sorted(names, key=lambda name: (name != "transe", name))
+    return sorted(names, key=lambda name: (name != "transe", name != "bert", name))
 
 
 def told(name: str, budget: str, outcome: Outcome, key: str) -> dict[str, Any]:
@@ -103,8 +105,9 @@ def records() -> dict[str, dict[str, Any]]:
 
 
 def identity(name: str) -> str:
-    """A digest of the recipe's keys."""
-    return digest(json.dumps(resolve(name, size="tiny").keys, sort_keys=True, default=str))
+    """A digest of what the recipe does at this size."""
+    keys = {k: v for k, v in resolve(name, size="tiny").keys.items() if k not in ABOUT}
+    return digest(json.dumps(keys, sort_keys=True, default=str))
 
 
 def page() -> str:
@@ -151,6 +154,7 @@ def main() -> None:
                     size="tiny",
                     sets=SETS.get(name, []),
                     data=stores,
+                    init=given.out / BEGINS[name] / "run" if name in BEGINS else None,
                     out=given.out / name / "run",
                     budget=given.budget,
                     quiet=True,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Read:
 def reads_of(name: str, source: str, kind: str, vectors: Path) -> Read:
     """The file for a source of the recipe `name` that reads stores of this kind; `vectors` is a model of the graph."""
     if kind == "table":
-        return Read(f"{source}.jsonl", raw=True)
+        return Read(f"{source}.train.jsonl", raw=True)
     if kind == "triples":
         described = {"descriptions": "descriptions.tsv"} if name == "kepler" else {}
         return Read("facts.tsv", described)
@@ -92,25 +92,34 @@ def write_files(data: Path, out: Path) -> None:
             for name, text in {r["name"]: r["description"] for r in rows("kg/fb15k237_entities")}.items()
         ),
         "phrases.txt": dict.fromkeys(r["title"] for r in passages if 1 < len(r["title"].split()) < 6),
-        "relevance.jsonl": relevance(rows("en/hotpotqa_sample")),
-        "sentence.jsonl": ({"text": r["text"], "label": r["label"]} for r in rows("en/sst2.train")),
-        "pair.jsonl": ({"text": r["text1"], "second": r["text2"], "label": r["label"]} for r in rows("en/sick.train")),
-        "similarity.jsonl": (
-            {"text": r["en1"], "second": r["en2"], "label": r["score"]} for r in rows("en/stsb.train")
-        ),
-        "ranking.jsonl": (
+    }
+    for name, every in tables(rows).items():
+        parts[f"{name}.train.jsonl"], parts[f"{name}.valid.jsonl"] = (
+            every[: -len(every) // 10],
+            every[-len(every) // 10 :],
+        )
+    for name, lines in parts.items():
+        if not (out / name).exists():
+            text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+            (out / name).write_text(text, encoding="utf-8")
+
+
+def tables(rows: Callable[[str], list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The labelled tables, of which a tenth is held out."""
+    return {
+        "relevance": list(relevance(rows("en/hotpotqa_sample"))),
+        "sentence": [{"text": r["text"], "label": r["label"]} for r in rows("en/sst2.train")],
+        "pair": [{"text": r["text1"], "second": r["text2"], "label": r["label"]} for r in rows("en/sick.train")],
+        "similarity": [{"text": r["en1"], "second": r["en2"], "label": r["score"]} for r in rows("en/stsb.train")],
+        "ranking": [
             {
                 "text": f"{r['context']} {r['question']}",
                 "choices": [r["a"], r["b"], r["c"]],
                 "label": "ABC".index(r["label"]),
             }
             for r in rows("en/siqa")
-        ),
+        ],
     }
-    for name, lines in parts.items():
-        if not (out / name).exists():
-            text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
-            (out / name).write_text(text, encoding="utf-8")
 
 
 def some(captions: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
