@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from first_texts import reads_of, write_files
+from first_texts import SIDES, reads_of, write_files
 
 from modeledge.core import ModeledgeError, find
 from modeledge.data.prepare import prepare
@@ -51,7 +51,7 @@ def stores_of(name: str, recipe: Recipe, out: Path) -> list[str]:
     made: dict[str, Path] = {}
     home, tokenizer = out / name / "stores", recipe.tokenizer
     kinds = {source: find("data.sources", config.kind).reads for source, config in recipe.data.items()}
-    for source in sorted(kinds, key=lambda n: kinds[n] != "text"):
+    for source in sorted(kinds, key=lambda n: kinds[n] != "text" or n in SIDES):
         read = reads_of(name, source, kinds[source], out / "transe" / "run")
         if read.raw:
             made[source] = out / "files" / read.file

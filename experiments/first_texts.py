@@ -21,6 +21,8 @@ TITLED = "wlp".split()
 MARKED = {"ernie": ("entities", "phrases"), "ernie2": ("entities", "capitals"), "realm": ("entities",)}
 MARKED |= {"ernie_thu": ("entities", "vectors"), "selective": ("marks",)}
 """Recipes whose text has mentions marked in it, and by which options of `prepare`."""
+SIDES = {"source": "en", "target": "de"}
+"""Sources that are one side of translations, whose tokenizer is trained on both."""
 SPEECH = re.compile(r'^"[^"]+"')
 
 
@@ -47,7 +49,7 @@ def reads_of(name: str, source: str, kind: str, vectors: Path) -> Read:
     if source == "dialogues":
         return Read("dialogues.jsonl", {"entities": "entities.tsv", "phrases": "phrases.txt"})
     if name in LANGUAGES or name in PARALLEL:
-        alone = {"source": "en", "target": "de"}.get(source)
+        alone = SIDES.get(source)
         return Read(f"{alone}.jsonl") if alone else Read("languages.jsonl", {"lang": "lang"})
     marks: dict[str, Any] = {
         "entities": "entities.tsv",

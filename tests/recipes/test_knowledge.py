@@ -107,11 +107,11 @@ def test_a_field_that_was_taken_out_is_found_again_better_with_types_than_withou
     rng = np.random.default_rng(0)
     towns = ["berlin", "lima", "oslo", "cairo", "delhi", "paris", "quito", "tunis", "dakar", "seoul"]
     rows = []
-    for _ in range(1500):  # a company's seat and its plant are towns that its trade decides
+    for _ in range(1500):  # who sees Oslo must know whether it is the seat or the plant to tell the other one
         trade = int(rng.integers(10))
-        rows.append({"seat": towns[trade], "plant": towns[(trade + 3) % 10], "trade": f"trade {trade}"})
+        rows.append({"seat": towns[trade], "plant": towns[(trade + 3) % 10]})
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(r | {"id": str(i)}) + "\n" for i, r in enumerate(rows)))
-    fields = ["seat", "plant", "trade", "id"]  # the number makes records differ, so that a share is held out
+    fields = ["seat", "plant", "id"]  # the number makes records differ, so that a share is held out
     config = find("tokenizers", "wordpiece").Config(kind="wordpiece", vocab=150)
     prepare(
         tmp_path / "r.jsonl", out=tmp_path / "s", kind="fields", fields=fields, tokenizer=config, valid_fraction=0.1
@@ -124,4 +124,4 @@ def test_a_field_that_was_taken_out_is_found_again_better_with_types_than_withou
             "oag_bert", data=[str(tmp_path / "s")], out=tmp_path / name, size="tiny", sets=[*sets, *more], quiet=True
         )
         found[name] = evaluate_model(tmp_path / name, str(tmp_path / "s"), task="names", device="cpu")
-    assert found["typed"]["accuracy"] > found["plain"]["accuracy"] + 0.1 > found["plain"]["chance"] + 0.2, found
+    assert found["typed"]["accuracy"] > found["plain"]["accuracy"] + 0.2 > found["plain"]["chance"] + 0.4, found
