@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def hierarchical(scores: Float[Tensor, "*n"], turns: Float[Tensor, "*n"], times: Float[Tensor, "*n"]) -> Tensor:
+def hierarchical(scores: Float[Tensor, "*#n"], turns: Float[Tensor, "*#n"], times: Float[Tensor, "*#n"]) -> Tensor:
     """Sum of -log s(turn x score) over the forks of paths, in nats, each `times` as often; a turn of 0 is no fork.
 
     The three broadcast against each other."""
