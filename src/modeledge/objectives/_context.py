@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, PartConfig, RecipeError, Slot, build, part
-from modeledge.objectives import Objective, Rule, own_document, token_baselines
+from modeledge.objectives import Objective, Rule, own_document
 from modeledge.visibility import Seen, see
 from modeledge.visibility.around import around
 
@@ -54,8 +54,8 @@ class WordContext(Objective):
         return mask[:, 0].float()
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        if self.config.head.kind == "hierarchical_softmax":  # a distribution over words
-            return token_baselines(facts, facts.counts)
+        if self.config.head.kind == "hierarchical_softmax":  # a distribution; subsampling changes the frequencies
+            return {"uniform": math.log(facts.vocab)}
         return {"uniform": (1 + self.head.config.negatives) * math.log(2)}
 
 
