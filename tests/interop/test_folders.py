@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from modeledge.core import Batch, Facts, InputError, RunError, build, find
+from modeledge.core import Batch, Facts, InputError, RunError
 from modeledge.interop import Check, check, export_folder, from_hf, import_folder, to_hf
 from modeledge.visibility import see
 from modeledge.visibility.full import full
@@ -36,33 +35,13 @@ def plain(f):
     return {"vocab": f.vocab, "special": f.special, "labels": f.labels}
 
 
-class Model(nn.Module):
-    """A backbone and objectives, named as everywhere."""
-
-    def __init__(self, backbone, objectives, f):
-        super().__init__()
-        self.tree = {"backbone": backbone, "objectives": objectives}
-        made = find("backbones", backbone["kind"]).Config.model_validate(backbone)
-        self.backbone = build("backbones", made, f)
-        self.objectives = nn.ModuleDict()
-        for o in objectives:
-            config = find("objectives", o["kind"]).Config.model_validate(o)
-            self.objectives[o.get("name") or o["kind"]] = build("objectives", config, f, self.backbone)
-        with torch.no_grad():
-            for p in self.parameters():
-                p.add_(0.1 * torch.randn_like(p))
-
-    def tensors(self):
-        return {n: p.detach() for n, p in self.named_parameters()} | dict(self.named_buffers())
-
-
 def export(folder, model, f=None, **named):
     return export_folder(folder, model.tree, model.tensors(), plain(f or facts()), **named)
 
 
 @pytest.fixture
-def bert(tmp_path):
-    model = Model(BERT, [MLM, NSP], facts())
+def bert(tmp_path, model_of):
+    model = model_of(BERT, [MLM, NSP], facts())
     export(tmp_path / "bert", model)
     return tmp_path / "bert"
 
@@ -72,8 +51,8 @@ def edit(folder, **changes):
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
-def test_a_pretrained_bert_comes_back_equal(bert):
-    model = Model(BERT, [MLM, NSP], facts())
+def test_a_pretrained_bert_comes_back_equal(bert, model_of):
+    model = model_of(BERT, [MLM, NSP], facts())
     found = import_folder(bert)
     assert found.type == "bert" and found.facts == {"vocab": 31, "special": {"pad": 0}}
     assert [o["kind"] for o in found.objectives] == ["mlm", "nsp"]
@@ -82,8 +61,8 @@ def test_a_pretrained_bert_comes_back_equal(bert):
     assert made.difference is not None and made.difference <= 1e-5
 
 
-def test_an_objective_with_a_name_of_its_own_is_found_by_its_kind():
-    model = Model(BERT, [{**MLM, "name": "words"}, NSP], facts())
+def test_an_objective_with_a_name_of_its_own_is_found_by_its_kind(model_of):
+    model = model_of(BERT, [{**MLM, "name": "words"}, NSP], facts())
     _, tensors = to_hf(model.tree, model.tensors(), plain(facts()))
     assert torch.equal(tensors["cls.predictions.bias"], model.objectives["words"].head.bias)
 
@@ -165,52 +144,52 @@ def test_shards_are_put_together_and_may_not_lie_elsewhere(bert):
         import_folder(bert)
 
 
-def test_a_model_that_no_type_can_express_is_refused_with_the_reason_of_each():
-    model = Model({**BERT, "join": {"kind": "sandwich"}}, [MLM], facts())
+def test_a_model_that_no_type_can_express_is_refused_with_the_reason_of_each(model_of):
+    model = model_of({**BERT, "join": {"kind": "sandwich"}}, [MLM], facts())
     with pytest.raises(InputError, match="bert: the backbone cannot be written as this model type join.kind: 'sandw"):
         to_hf(model.tree, model.tensors(), plain(facts()))
     with pytest.raises(InputError, match="join.kind: 'sandwich', there only 'post'"):
         to_hf(model.tree, model.tensors(), plain(facts()), model_type="bert")
 
 
-def test_a_masked_model_with_norms_before_the_branches_has_a_type_of_its_own():
-    model = Model({**BERT, "join": {"kind": "pre"}}, [MLM], facts())
+def test_a_masked_model_with_norms_before_the_branches_has_a_type_of_its_own(model_of):
+    model = model_of({**BERT, "join": {"kind": "pre"}}, [MLM], facts())
     assert to_hf(model.tree, model.tensors(), plain(facts()))[0]["model_type"] == "roberta-prelayernorm"
     with pytest.raises(InputError, match="join.kind: 'pre', there only 'post'"):
         to_hf(model.tree, model.tensors(), plain(facts()), model_type="bert")
 
 
-def test_a_head_that_the_type_cannot_express_is_refused():
-    model = Model(BERT, [{**MLM, "head": {"kind": "token", "activation": "relu"}}], facts())
+def test_a_head_that_the_type_cannot_express_is_refused(model_of):
+    model = model_of(BERT, [{**MLM, "head": {"kind": "token", "activation": "relu"}}], facts())
     with pytest.raises(InputError, match="head: cannot be written\n  activation: 'relu', there only 'gelu'"):
         to_hf(model.tree, model.tensors(), plain(facts()), model_type="bert")
 
 
-def test_tensors_the_type_has_no_place_for_are_refused():
-    model = Model(BERT, [MLM], facts())
+def test_tensors_the_type_has_no_place_for_are_refused(model_of):
+    model = model_of(BERT, [MLM], facts())
     state = model.tensors() | {"objectives.other.head.weight": torch.zeros(2)}
     with pytest.raises(InputError, match="left over: objectives.other.head.weight"):
         to_hf(model.tree, state, plain(facts()), model_type="bert")
 
 
-def test_a_folder_in_use_is_not_written_over(bert):
+def test_a_folder_in_use_is_not_written_over(bert, model_of):
     with pytest.raises(InputError, match="exists and is not empty"):
-        export(bert, Model(BERT, [MLM, NSP], facts()))
+        export(bert, model_of(BERT, [MLM, NSP], facts()))
     assert not list(bert.parent.glob(".tmp-*"))
 
 
-def test_a_failed_export_leaves_nothing(tmp_path):
+def test_a_failed_export_leaves_nothing(tmp_path, model_of):
     class Broken:
         def save(self, folder):
             raise OSError("no space")
 
     with pytest.raises(RunError, match="out: could not be written: no space; nothing is left"):
-        export(tmp_path / "out", Model(BERT, [MLM, NSP], facts()), tokenizer=Broken())
+        export(tmp_path / "out", model_of(BERT, [MLM, NSP], facts()), tokenizer=Broken())
     assert not list(tmp_path.iterdir())
 
 
-def test_old_spellings_and_buffers_are_understood():
-    model = Model(BERT, [MLM, NSP], facts())
+def test_old_spellings_and_buffers_are_understood(model_of):
+    model = model_of(BERT, [MLM, NSP], facts())
     config, tensors = to_hf(model.tree, model.tensors(), plain(facts()))
     old = {
         n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
@@ -222,18 +201,18 @@ def test_old_spellings_and_buffers_are_understood():
     assert all(torch.equal(back[n], t) for n, t in model.tensors().items())
 
 
-def test_a_decoder_that_is_not_tied_is_not_dropped():
-    model = Model(BERT, [MLM, NSP], facts())
+def test_a_decoder_that_is_not_tied_is_not_dropped(model_of):
+    model = model_of(BERT, [MLM, NSP], facts())
     config, tensors = to_hf(model.tree, model.tensors(), plain(facts()))
     tensors["cls.predictions.decoder.weight"] = torch.randn(31, 16)
     with pytest.raises(InputError, match="left over: cls.predictions.decoder.weight"):
         from_hf(config, tensors)
 
 
-def test_labels_go_with_the_classifier(tmp_path):
+def test_labels_go_with_the_classifier(tmp_path, model_of):
     f = facts()
     f.labels = {"label": ["bad", "fair", "good"]}
-    model = Model(BERT, [{"kind": "classify"}], f)
+    model = model_of(BERT, [{"kind": "classify"}], f)
     export(tmp_path / "c", model, f)
     config = json.loads((tmp_path / "c" / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
@@ -244,20 +223,20 @@ def test_labels_go_with_the_classifier(tmp_path):
 
 
 @pytest.mark.parametrize(("said", "means"), [(0.0, 0.0), (0.3, 0.3), (None, 0.2)])
-def test_a_classifier_without_dropout_is_one_without_dropout(said, means):
+def test_a_classifier_without_dropout_is_one_without_dropout(said, means, model_of):
     f = facts()
     f.labels = {"label": ["bad", "good"]}
-    model = Model(BERT, [{"kind": "classify"}], f)
+    model = model_of(BERT, [{"kind": "classify"}], f)
     config, tensors = to_hf(model.tree, model.tensors(), plain(f))
     config |= {"classifier_dropout": said, "hidden_dropout_prob": 0.2}
     assert from_hf(config, tensors).objectives[0]["head"]["dropout"] == means
 
 
 @pytest.mark.parametrize("width", [None, 8])
-def test_electra_is_two_folders_and_comes_back_as_one_model(tmp_path, width):
+def test_electra_is_two_folders_and_comes_back_as_one_model(tmp_path, width, model_of):
     embedding = {**BERT["embedding"], "width": width}
     rtd = {"kind": "rtd", "generator": 0.5, "layers": 1}
-    model = Model({**BERT, "width": 32, "heads": 4, "embedding": embedding, "pool": None}, [rtd], facts())
+    model = model_of({**BERT, "width": 32, "heads": 4, "embedding": embedding, "pool": None}, [rtd], facts())
     assert export(tmp_path / "e", model) == "electra"
     config = json.loads((tmp_path / "e" / "generator" / "config.json").read_text())
     assert config["architectures"] == ["ElectraForMaskedLM"]
@@ -265,7 +244,7 @@ def test_electra_is_two_folders_and_comes_back_as_one_model(tmp_path, width):
     made = check(tmp_path / "e")
     assert made.difference is not None and made.difference <= 1e-5
     found = import_folder(tmp_path / "e")
-    again = Model(found.backbone, found.objectives, facts())
+    again = model_of(found.backbone, found.objectives, facts())
     assert found.state.keys() == again.tensors().keys() and not found.fresh
     again.load_state_dict(found.state, strict=False)
     batch = Batch(ids=torch.randint(5, 31, (2, 9)))
@@ -274,14 +253,14 @@ def test_electra_is_two_folders_and_comes_back_as_one_model(tmp_path, width):
     torch.testing.assert_close(after, before)
 
 
-def test_a_discriminator_alone_says_what_it_lacks(tmp_path):
-    model = Model({**BERT, "pool": None}, [{"kind": "rtd", "generator": 0.5}], facts())
+def test_a_discriminator_alone_says_what_it_lacks(tmp_path, model_of):
+    model = model_of({**BERT, "pool": None}, [{"kind": "rtd", "generator": 0.5}], facts())
     export(tmp_path / "e", model)
     for file in (tmp_path / "e" / "generator").iterdir():
         file.unlink()
     (tmp_path / "e" / "generator").rmdir()
     found = import_folder(tmp_path / "e")
-    again = Model(found.backbone, found.objectives, facts())
+    again = model_of(found.backbone, found.objectives, facts())
     lacking = again.tensors().keys() - found.state.keys()
     assert lacking and all(n.startswith(found.fresh) for n in lacking)
 

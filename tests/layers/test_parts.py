@@ -174,6 +174,12 @@ def test_gpt2_divides_the_last_layer_of_each_branch_by_the_root_of_their_number(
         assert within_3_sigma(layer.weight, 0.02)
 
 
+def test_tables_may_have_a_deviation_of_their_own():
+    model = stack({"kind": "normal", "std": 0.08, "tables": 0.03})
+    assert all(within_3_sigma(table.weight, 0.03) for table in (model.embedding.word, model.positions.table))
+    assert all(within_3_sigma(m.weight, 0.08) for m in (model.blocks[0].attention.to_q, model.blocks[5].ffn.down))
+
+
 def test_t5_makes_up_for_unscaled_scores_with_small_queries():
     model = stack({"kind": "t5"}, positions="bucketed")
     block = model.blocks[0]

@@ -77,6 +77,10 @@ XLM = {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "vocab_size": 31, "max_positi
 VIT = {**BERT, "image_size": 16, "patch_size": 4}
 XLNET = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "vocab_size": 31}
 RESNET = {"embedding_size": 8, "hidden_sizes": [16, 24], "depths": [2, 1]}
+RAG = {
+    "question_encoder": {"model_type": "dpr", **BERT},
+    "generator": {"model_type": "bart", **STACKS, "max_position_embeddings": 20},
+}
 
 MODELS = {
     "bert": ("BertForPreTraining", "BertConfig", BERT),
@@ -138,6 +142,10 @@ MODELS = {
     "vit": ("ViTForImageClassification", "ViTConfig", {**VIT, "num_labels": 3}),
     "vit, bare": ("ViTModel", "ViTConfig", VIT),
     "clip": ("CLIPModel", "CLIPConfig", CLIP),
+    "dpr": ("DPRQuestionEncoder", "DPRConfig", BERT),
+    "dpr, passages": ("DPRContextEncoder", "DPRConfig", BERT),
+    "rag": ("RagSequenceForGeneration", "RagConfig", RAG),
+    "rag, tokens": ("RagTokenForGeneration", "RagConfig", {**RAG, "n_docs": 3}),
     "xlnet": ("XLNetLMHeadModel", "XLNetConfig", XLNET),
     "resnet": ("ResNetForImageClassification", "ResNetConfig", {**RESNET, "num_labels": 3}),
     "resnet, basic": ("ResNetForImageClassification", "ResNetConfig", {**RESNET, "layer_type": "basic"}),

@@ -1,6 +1,7 @@
 """Ports against transformers: the folder it opens, the loss it gives, and a real model's sentence vectors."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from modeledge.core import IGNORE, InputError, RunError, find
 from modeledge.run.checkpoint import own_tensors
 from modeledge.run.embed import embed
 from modeledge.run.keep import load_model
+from modeledge.run.look_up import look_up
 from modeledge.run.port import export_model, import_model
 
 transformers = pytest.importorskip("transformers")
@@ -25,6 +27,51 @@ def test_a_trained_model_goes_out_and_comes_back_bit_for_bit(train, tmp_path):
     assert back.compared.difference <= 1e-5 and not back.fresh
     one, two = (own_tensors(load_model(tmp_path / f).model) for f in ("run", "back"))
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.fixture
+def trained_rag(corpus, tmp_path):
+    """The run of a tiny RAG on the toy texts, and the store of its passages."""
+    from modeledge.data.prepare import prepare
+    from modeledge.run.pretrain import pretrain
+    from modeledge.tokenizers import load_tokenizer
+
+    passages, asked, pairs = tmp_path / "passages", tmp_path / "questions", tmp_path / "pairs.jsonl"
+    byte_bpe = find("tokenizers", "byte_bpe").Config(kind="byte_bpe", vocab=300)
+    prepare([str(corpus)], out=passages, tokenizer=byte_bpe, processes=1)
+    lines = [json.loads(line)["text"] for line in corpus.read_text().splitlines()[:60]]
+    pairs.write_text("".join(json.dumps({"text": t.split(".")[0], "other": t.split(".")[1]}) + "\n" for t in lines))
+    prepare([str(pairs)], out=asked, kind="parallel", tokenizer=load_tokenizer(passages), processes=1, second="other")
+    sets = [f"backbone.{p}={v}" for p, v in SMALL.items()]
+    sets += ["data.text.length=32", "data.text.query=16", "loop.batch=8", "loop.steps=2", "loop.precision=fp32"]
+    data = [f"text={passages}", f"questions={asked}"]
+    pretrain("rag_token", data=data, out=tmp_path / "rag", size="tiny", sets=sets, quiet=True)
+    return tmp_path / "rag", passages
+
+
+SMALL = {
+    **{
+        f"towers.{t}.{k}": v for t in ("query", "passage") for k, v in {"width": 32, "layers": 1, "pool": "cls"}.items()
+    },
+    "reader.width": 32,
+    "reader.layers": 1,
+}
+
+
+@pytest.mark.contract
+def test_a_trained_rag_goes_out_with_both_tokenizers_and_finds_the_same_when_back(trained_rag, tmp_path):
+    run, passages = trained_rag
+    ported = export_model(run, tmp_path / "hf")
+    assert ported.type == "rag" and ported.compared.difference is not None and ported.compared.difference <= 1e-5
+    ours, theirs = load_model(run).facts.tokenizer, transformers.RagTokenizer.from_pretrained(tmp_path / "hf")
+    text = "The dog sees the cat in the garden"
+    wanted = ours.encode_batch([text])[0].tolist()
+    assert theirs(text)["input_ids"][1:-1] == wanted == theirs.generator(text)["input_ids"][1:-1]
+    import_model(tmp_path / "hf", tmp_path / "back")
+    assert load_model(tmp_path / "back").tree.keys["objectives"][0]["marginal"] == "token"
+    same = ["data.text.length=32", "data.text.query=16"]
+    one, two = (look_up(load_model(f, sets=same), passages, [text])[0] for f in (run, tmp_path / "back"))
+    assert one == two and len(one["passages"]) == 5
 
 
 def test_the_exported_tokenizer_gives_transformers_the_same_ids(train, tmp_path):

@@ -117,7 +117,7 @@ def export(
 
 
 ORDER = "bert electra albert roberta roberta_prelayernorm xlm_roberta xlm mpnet gpt2 openai_gpt".split()
-ORDER += "t5 bart mbart pegasus marian xlnet ernie vit clip resnet".split()
+ORDER += "t5 bart mbart pegasus marian xlnet ernie vit clip dpr rag resnet".split()
 """The order of trying: the plainest type that can express a model is taken."""
 
 
@@ -125,6 +125,9 @@ def _export(port: Port, tree: Mapping[str, Any], state: Mapping[str, Tensor], fa
     backbone = complete(tree["backbone"])
     if backbone["kind"] != port.same["kind"]:
         raise InputError(f"{port.type}: backbone.kind: {backbone['kind']!r}, there only {port.same['kind']!r}")
+    if not set(backbone.get("towers", ())) <= set(port.towers):
+        found, known = (" and ".join(names) for names in (backbone["towers"], port.towers))
+        raise InputError(f"{port.type}: backbone.towers: {found}, there only {known}")
     objectives = [find("objectives", o["kind"]).Config.model_validate(dict(o)).model_dump() for o in tree["objectives"]]
     full = {"backbone": backbone, "objectives": objectives}
     ours, more = port.companions(full, by_kind(state, objectives))
@@ -136,7 +139,8 @@ def _export(port: Port, tree: Mapping[str, Any], state: Mapping[str, Tensor], fa
     tensors = port.tensors(backbone, parts, ours)
     again = port.state({"backbone": backbone}, parts, port.clean(tensors))
     assert again.keys() == ours.keys() and all(equal(again[n], ours[n]) for n in ours), "the table loses something"
-    inner = {name: export(t, s, facts, model_type=port.type) for name, (t, s) in more.items()}
+    config |= port.told(objectives)
+    inner = {name: export(t, s, facts, model_type=port.inner[name]) for name, (t, s) in more.items()}
     return config, tensors, inner
 
 
@@ -206,8 +210,9 @@ def export_folder(
         write_pictures(place, complete(tree["backbone"]), facts)
         for name, (c, t, _) in inner.items():
             write_files(place / name, c, t)
-        if tokenizer is not None:
-            tokenizer.save(place)
+        for name in () if tokenizer is None else port_of(config["model_type"], where="--type").tokenizers:
+            (place / name).mkdir(exist_ok=True)
+            tokenizer.save(place / name)
     return config["model_type"]
 
 

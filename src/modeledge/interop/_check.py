@@ -68,7 +68,7 @@ def build_model(found: Imported, port: Port) -> tuple[nn.Module, dict[str, nn.Mo
     heads: dict[str, nn.Module] = {}
     for objective in found.objectives:
         part = objective["kind"]
-        if part != "contrast":  # its scale is no layer
+        if "head" in objective:
             heads[part] = Asked(part, objective, facts, backbone).eval()
             fill(heads[part], within(found.state, f"objectives.{part}."))
     return backbone, heads

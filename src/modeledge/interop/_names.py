@@ -67,6 +67,16 @@ def expand(names: Names, layers: int | Iterable[tuple[int, int]]) -> dict[str, M
     return out
 
 
+def inside(table: Mapping[str, Move], prefix: str, ours: Mapping[str, str]) -> dict[str, Move]:
+    """The table of a model that is a part of another: their names after a prefix, ours with other beginnings."""
+
+    def renamed(name: str) -> str:
+        old = next(beginning for beginning in ours if name.startswith(beginning))
+        return ours[old] + name.removeprefix(old)
+
+    return {prefix + n: Move(tuple(map(renamed, m.ours)), m.split, m.join) for n, m in table.items()}
+
+
 def to_ours(table: Mapping[str, Move], state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
     """Our tensors from theirs. Raises InputError for tensors that are missing or left over, naming the first five."""
     report(sorted(set(table) - set(state)), sorted(set(state) - set(table)), where)

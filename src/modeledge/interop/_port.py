@@ -30,7 +30,11 @@ class Port(Part):
     parts     names of what a folder may have besides: the pooler, and heads by the kind of their objective
     prefix    of the backbone's names in a model with heads
     twins     names that repeat a tensor under another name, and the name it repeats
-    classes   (parts, class) from most to least parts; the class written as `architectures`"""
+    classes   (parts, class) from most to least parts; the class written as `architectures`
+    towers    names of the towers of two-tower models
+    inner     folders inside the folder that hold companions, and their model types
+    recipe    the shipped recipe that trains such models, where it is not named like the type
+    tokenizers   folders (from the folder) that hold the tokenizer"""
 
     spelled = ""
     """The model type where it is not the name of the file."""
@@ -41,6 +45,10 @@ class Port(Part):
     prefix: str = ""
     twins: Mapping[str, str] = {}
     classes: Sequence[tuple[set[str], str]] = ()
+    towers: tuple[str, ...] = ()
+    inner: Mapping[str, str] = {}
+    recipe = ""
+    tokenizers: tuple[str, ...] = ("",)
     ignored: tuple[str, ...] = ("position_ids", "token_type_ids", "num_batches_tracked")
 
     def __init__(self, config: PartConfig | None = None):
@@ -151,6 +159,10 @@ class Port(Part):
             out["label2id"] = {name: i for i, name in enumerate(names)}
         return out
 
+    def told(self, objectives: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Keys of config.json that the objectives decide."""
+        return {}
+
     def class_of(self, parts: set[str]) -> str:
         """The class of transformers that has these parts. Raises InputError if there is none."""
         for wanted, name in self.classes:
@@ -162,9 +174,6 @@ class Port(Part):
         """Their tensors from ours; a model without heads has no prefix."""
         out = to_theirs(self.table(backbone, parts), ours, where=f"{self.type}: the model")
         return out if self.heads(parts) else {name.removeprefix(self.prefix): t for name, t in out.items()}
-
-    inner: tuple[str, ...] = ()
-    """Names of folders inside the folder that hold companions."""
 
     def merge(self, found: Any, inner: Any) -> Any:
         """The model of a folder with that of a folder inside it."""

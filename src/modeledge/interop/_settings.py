@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modeledge.core import InputError, find
@@ -37,6 +37,11 @@ class Key:
 def activation(theirs: str, ours: str | tuple[str, ...], absent: str) -> Key:
     """A key that names a non-linearity."""
     return Key(theirs, ours, absent, ACTIVATIONS)
+
+
+def below(path: str, keys: Iterable[Key]) -> tuple[Key, ...]:
+    """The same keys of a part of the backbone."""
+    return tuple(replace(key, ours=tuple(f"{path}.{place}" for place in key.places)) for key in keys)
 
 
 def place(tree: Mapping[str, Any], path: str) -> Any:
@@ -87,8 +92,8 @@ def write(keys: Iterable[Key], settings: Mapping[str, Any]) -> dict[str, Any]:
 def complete(backbone: Mapping[str, Any]) -> dict[str, Any]:
     """A backbone's settings with every default written out, sizes that follow from others included."""
     full = find("backbones", backbone["kind"]).Config.model_validate(dict(backbone)).model_dump()
-    for tower in (full, *(full.get("towers") or {}).values()):
-        if tower["kind"] in ("transformer", "encoder_decoder"):
+    for tower in (full, *(full.get("towers") or {}).values(), full.get("reader")):
+        if tower and tower["kind"] in ("transformer", "encoder_decoder"):
             _derive(tower)
     return full
 

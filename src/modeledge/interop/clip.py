@@ -99,6 +99,7 @@ class CLIP(Port):
     }
     parts = {"contrast": {"logit_scale": "objectives.contrast.log_scale"}}
     classes = (({"contrast"}, "CLIPModel"),)
+    towers = ("image", "text")
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         self.refuse(config["vision_config"], num_channels=(3,))

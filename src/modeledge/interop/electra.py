@@ -50,6 +50,7 @@ class Electra(Encoder):
         ({"span_qa"}, "ElectraForQuestionAnswering"),
         (set(), "ElectraModel"),
     )
+    inner = {"generator": "electra"}
 
     def adjust(self, backbone: dict[str, Any], config: Mapping[str, Any], parts: set[str]) -> None:
         super().adjust(backbone, config, parts)
@@ -74,8 +75,6 @@ class Electra(Encoder):
             ours = both("electra.embeddings_project", "backbone.embedding.project")
             names |= {theirs: Move((name,)) for theirs, name in ours.items()}
         return names
-
-    inner = ("generator",)
 
     def fresh(self, objective: Mapping[str, Any]) -> tuple[str, ...]:
         return ("objectives.rtd.mask.",) if objective["kind"] == "rtd" else ()

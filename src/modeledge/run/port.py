@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modeledge.core import Facts, InputError, RunError
-from modeledge.interop import Check, Imported, check, export_folder, import_folder
+from modeledge.interop import Check, Imported, check, export_folder, import_folder, port_of
 from modeledge.recipe.resolve import Tree, resolve, shipped
 from modeledge.recipe.schema import check as check_recipe
 from modeledge.run.checkpoint import own_tensors
@@ -94,7 +94,8 @@ def import_model(source: str | Path, out: str | Path) -> Ported:
 def tree_of(found: Imported, home: Path) -> Tree:
     """The recipe of an imported model that will lie in `home`: that of its type where there is one, with its own
     backbone, objectives and tokenizer."""
-    parent = found.type if found.type in shipped() else "bert"
+    trained = port_of(found.type, where=str(home)).recipe or found.type
+    parent = trained if trained in shipped() else "bert"
     keys = resolve(parent).keys
     keys = {k: v for k, v in keys.items() if k not in ("sizes", "expect", "stages", "mix")}
     keys |= {"backbone": found.backbone, "objectives": found.objectives}
