@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from modeledge.core import Batch, Facts, find
-from modeledge.heads.hierarchical_softmax import askers, huffman, paths
+from modeledge.heads.hierarchical_softmax import huffman, paths
 
 
 def make(counts, width=6):
@@ -79,18 +79,3 @@ def test_a_saved_tree_is_read_again_without_counts():
     assert not torch.equal(fresh.paths[0], head.paths[0])
     fresh.load_state_dict(head.state_dict())
     assert torch.equal(fresh(states), head(states))
-
-
-def test_who_asks_for_a_word_is_who_has_it_in_its_context():
-    rng = np.random.default_rng(0)
-    b, t = 4, 15
-    valid = np.arange(t) < np.array([t, t - 3, 5, 1])[:, None]
-    doc = np.where(valid, np.cumsum(rng.random((b, t)) < 0.2, 1), -1)
-    reach = np.where(valid, rng.integers(0, 5, (b, t)), 0)
-    found = askers(Batch(ids=np.zeros((b, t), int), valid=valid, doc=doc, reach=reach))
-    middle = found.shape[-1] // 2
-    for row, word, other in itertools.product(range(b), range(t), range(t)):
-        apart = other - word
-        near = apart and abs(apart) <= reach[row, other] and valid[row, word] and doc[row, word] == doc[row, other]
-        assert (abs(apart) <= middle and found[row, word, middle + apart]) == bool(near)
-    assert found.sum() > 50

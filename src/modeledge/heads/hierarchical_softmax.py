@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Part, PartConfig, RecipeError, Sum
 from modeledge.losses.hierarchical import hierarchical
+from modeledge.visibility.around import neighbours
 
 
 class HierarchicalSoftmax(nn.Module, Part):
@@ -51,7 +52,7 @@ class HierarchicalSoftmax(nn.Module, Part):
 
     def view(self, batch: Batch, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Whose context each word is in."""
-        return {"asked_by": askers(batch)}
+        return {"asked_by": neighbours(batch, of="them")}
 
     def neighbours(self, states: Float[Tensor, "b t d"], batch: Batch, pairs: Callable[[], Tensor]) -> Sum:
         """-log p of each word of the context of each state, in nats, and how many there are."""
@@ -59,20 +60,19 @@ class HierarchicalSoftmax(nn.Module, Part):
         asked: Tensor = batch.asked_by  # type: ignore[assignment]
         wide = asked.shape[-1]
         near = F.pad(states, (0, 0, wide // 2, wide // 2)).unfold(1, wide, 1)  # b t d w
-        scores = F.embedding(forks[batch.ids], self.weight) @ near  # b t l w
-        return Sum(hierarchical(scores, turns[batch.ids][..., None], asked[:, :, None].float()), asked.sum())
+        scores = near.mT @ F.embedding(forks[batch.ids], self.weight).mT  # b t w l
+        return Sum((hierarchical(scores, turns[batch.ids][:, :, None]) * asked).sum(), asked.sum())
 
     def words(self, states: Float[Tensor, "b t d"], batch: Batch, asked: Float[Tensor, "b t 1"]) -> Sum:
         """-log p of each word by the state at its place, in nats, where it is asked for."""
         forks, turns = self.paths
         scores = (F.embedding(forks[batch.ids], self.weight) @ states[..., None])[..., 0]  # b t l
-        return Sum(hierarchical(scores, turns[batch.ids], asked), asked.sum())
+        return Sum((hierarchical(scores, turns[batch.ids]) * asked[..., 0]).sum(), asked.sum())
 
     def forward(self, states: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
         """The log-probability of every word of the vocabulary."""
         forks, turns = self.paths
-        scores = (states @ self.weight.T)[..., forks]  # n v l
-        return -(F.softplus(-turns * scores.float()) * turns.abs()).sum(-1)
+        return -hierarchical((states @ self.weight.T)[..., forks], turns)
 
 
 def huffman(counts: Float[np.ndarray, " v"]) -> Int[np.ndarray, "f 2"]:
@@ -102,17 +102,3 @@ def paths(tree: Int[np.ndarray, "f 2"]) -> tuple[Int[np.ndarray, "v l"], Float[n
         turns.append(np.where(fork < 0, 0, side[node]))
         node = np.where(fork < 0, node, vocab + fork)
     return np.stack(forks, 1), np.stack(turns, 1)
-
-
-def askers(batch: Batch) -> Bool[np.ndarray, "b t w"]:
-    """Whether the word at a place is in the context of the one w - reach places on; reach is the longest there is."""
-    reach, ids = batch.reach, batch.ids
-    doc = batch.doc if "doc" in batch else np.zeros_like(ids)
-    doc = np.where(batch.valid, doc, -1) if "valid" in batch else doc
-    most = max(1, int(reach.max(initial=0)))
-    out = np.zeros((*ids.shape, 2 * most + 1), bool)
-    for step in range(1, min(most, ids.shape[1] - 1) + 1):
-        same = (doc[:, step:] == doc[:, :-step]) & (doc[:, step:] >= 0)
-        out[:, :-step, most + step] = same & (reach[:, step:] >= step)
-        out[:, step:, most - step] = same & (reach[:, :-step] >= step)
-    return out

@@ -9,8 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def hierarchical(scores: Float[Tensor, "*#n"], turns: Float[Tensor, "*#n"], times: Float[Tensor, "*#n"]) -> Tensor:
-    """Sum of -log s(turn x score) over the forks of paths, in nats, each `times` as often; a turn of 0 is no fork.
-
-    The three broadcast against each other."""
-    return (F.softplus(-turns * scores.float()) * turns.abs() * times).sum()
+def hierarchical(scores: Float[Tensor, "*#n l"], turns: Float[Tensor, "*#n l"]) -> Float[Tensor, "*n"]:
+    """-log p of each word in nats: the sum of -log s(turn x score) over the l forks of a path; a turn of 0 is none."""
+    return (F.softplus(-turns * scores.float()) * turns.abs()).sum(-1)

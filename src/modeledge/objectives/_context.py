@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, PartConfig, RecipeError, Slot, build, part
@@ -57,16 +57,3 @@ class WordContext(Objective):
         if self.config.head.kind == "hierarchical_softmax":  # a distribution; subsampling changes the frequencies
             return {"uniform": math.log(facts.vocab)}
         return {"uniform": (1 + self.head.config.negatives) * math.log(2)}
-
-
-def context_sizes(batch: Batch) -> Int[np.ndarray, "b t"]:
-    """How many words are in the context of each word of a numpy batch."""
-    reach = batch.reach
-    doc = batch.doc if "doc" in batch else np.zeros_like(reach)
-    doc = np.where(batch.valid, doc, -1) if "valid" in batch else doc
-    sizes = np.zeros_like(reach)
-    for step in range(1, min(int(reach.max(initial=0)), reach.shape[1] - 1) + 1):
-        same = (doc[:, step:] == doc[:, :-step]) & (doc[:, step:] >= 0)
-        sizes[:, :-step] += same & (reach[:, :-step] >= step)
-        sizes[:, step:] += same & (reach[:, step:] >= step)
-    return sizes

@@ -9,14 +9,15 @@ from __future__ import annotations
 import torch
 
 from modeledge.core import Batch, Output, Sum
-from modeledge.objectives._context import WordContext, context_sizes
+from modeledge.objectives._context import WordContext
+from modeledge.visibility.around import neighbours
 
 
 class CBOW(WordContext):
     """Count: words that have a context; a word without one is no target."""
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        return {self.losses[0]: float((context_sizes(batch) > 0).sum())}
+        return {self.losses[0]: float(neighbours(batch).any(-1).sum())}
 
     def loss(self, out: Output, batch: Batch) -> dict[str, Sum]:
         pairs = self.pairs(batch)
