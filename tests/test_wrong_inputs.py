@@ -59,6 +59,10 @@ def store(texts, tmp_path_factory):
         (["recipes", "diff", "bert", "robertta"], "did you mean 'roberta'"),
         (["recipes", "show", "bert", "--size", "minni"], "did you mean 'mini'"),
         (["recipes", "show", "bert", "--set", "optm.lr=1"], "did you mean 'optim'"),
+        (
+            ["recipes", "show", "word2vec", "--set", "objectives.0.head=hierarchical_sofmax"],
+            "did you mean 'hierarchical_softmax'",
+        ),
         (["list", "objectivs"], "did you mean 'objectives'"),
         (["pretrain", "bert", "--out", "x", "--data", "y", "--budgte", "3"], "No such option"),
         (["pretrain", "bert", "--out", "x", "--data", "y", "--budget", "3 days"], "known: 10min"),

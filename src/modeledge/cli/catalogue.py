@@ -37,9 +37,13 @@ def recipes_show(
     as_json: Json = False,
 ) -> None:
     """The resolved recipe."""
-    from modeledge.recipe.resolve import resolve
+    from modeledge.recipe.resolve import resolve, shipped
 
     tree = resolve(recipe, size=size, sets=sets)
+    if sets or recipe not in shipped():  # what is shipped is checked by our own tests, and the check takes a second
+        from modeledge.recipe.schema import check
+
+        check(tree)
     if explain:
         from modeledge.run.explain import explain as explain_tree
 
