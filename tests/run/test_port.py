@@ -29,6 +29,14 @@ def test_a_trained_model_goes_out_and_comes_back_bit_for_bit(train, tmp_path):
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
+def test_a_tokenizer_that_transformers_would_read_otherwise_is_not_written(train, tmp_path, monkeypatch):
+    train(steps=1)
+    monkeypatch.setattr("modeledge.tokenizers.Tokenizer.portable", False)
+    with pytest.raises(InputError, match="other ids than this model's tokenizer"):
+        export_model(tmp_path / "run", tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
+
+
 @pytest.fixture
 def trained_rag(corpus, tmp_path):
     """The run of a tiny RAG on the toy texts, and the store of its passages."""

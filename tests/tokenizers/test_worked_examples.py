@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from itertools import pairwise, product
 
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 
 from modeledge.core import find
+from modeledge.tokenizers import load_tokenizer
 from modeledge.tokenizers._unigram import lattice, words_of
+from modeledge.tokenizers.bpe import cut
 
 END = "ω"
 WORDS = {"low": 5, "lower": 2, "newest": 6, "widest": 3}
@@ -166,3 +169,56 @@ def test_unigram_expects_of_the_worked_example_what_enumerating_the_cuts_gives()
                 expected[part] += n * p / total
     found = graph.expected(np.array([score[p] for p in pieces]), words.weights)
     assert dict(zip(pieces, found, strict=True)) == pytest.approx({p: expected[p] for p in pieces})
+
+
+def longest_first(word, pieces):
+    """By going through the pieces from the longest down, the end of a word ($) counting as a character."""
+    written = [p.replace("</w>", "$") for p in pieces]
+    parts = [(f"{word}$", False)]
+    for size in range(max(map(len, written)), 0, -1):
+        rule = "|".join(re.escape(p) for p in written if len(p) == size)
+        found = re.compile(rf"({rule})(?!\$$)") if rule else re.compile("(?!)")
+        parts = [
+            (text, known or i % 2 == 1)
+            for whole, known in parts
+            for i, text in enumerate([whole] if known else found.split(whole))
+            if text
+        ]
+    single = [[text] if known else re.findall(r".\$?", text) for text, known in parts]
+    return [text.replace("$", "</w>") for texts in single for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"), [("the", ["the</w>"]), ("highest", ["high", "est</w>"]), ("mountain", ["moun", "tain</w>"])]
+)
+def test_the_textbook_cuts_at_the_longest_piece_first(word, wanted):
+    pieces = ["errrr</w>", "tain</w>", "moun", "est</w>", "high", "the</w>", "a</w>"]
+    assert cut([*word, "</w>"], dict.fromkeys(pieces, 0), 8) == wanted == longest_first(word, pieces)
+
+
+def test_the_longest_piece_first_is_another_way_to_cut_than_by_merges(tmp_path):
+    part, rng = find("tokenizers", "bpe"), np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("abcd"), rng.integers(2, 9))) for _ in range(400)]
+    made = [part(part.Config(kind="bpe", vocab=60, encode=e)).train(iter(texts)) for e in ("longest", "merges")]
+    assert made[0].pieces.tokens == made[1].pieces.tokens
+    made[0].save(tmp_path)
+    again, pieces = load_tokenizer(tmp_path), made[0].pieces.tokens[5:]
+    assert again.config.encode == "longest" and not again.portable
+    words = [*texts, "qab", "é"]
+    for tokenizer in (made[0], again):
+        ids = [[pieces[i - 5] if i != 1 else "?" for i in row] for row in tokenizer.encode_batch(words)]
+        wanted = [[p if p in pieces else "?" for p in longest_first(w, pieces)] for w in words]
+        assert ids == wanted
+    both = zip(made[0].encode_batch(texts), made[1].encode_batch(texts), strict=True)
+    assert 20 < sum(a.tolist() != b.tolist() for a, b in both) < 400
+
+
+def test_the_longest_piece_first_knows_where_each_piece_stands():
+    part = find("tokenizers", "bpe")
+    text = "  Été, abab x"
+    tokenizer = part(part.Config(kind="bpe", vocab=40, encode="longest", lowercase=True)).train(iter([text] * 3))
+    found = tokenizer.encode_spans([text])[0]
+    assert found.ids.tolist() == tokenizer.encode_batch([text])[0].tolist()
+    shown = [tokenizer.pieces.tokens[i].removesuffix("</w>") for i in found.ids]
+    assert [text[a:b].lower() for a, b in found.spans] == shown
+    assert tokenizer.decode(found.ids) == "été , abab x"

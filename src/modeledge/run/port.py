@@ -48,6 +48,11 @@ def export_model(source: str | Path, out: str | Path, *, model_type: str | None 
     Raises InputError if no model type of theirs can express it, RunError if transformers gives other scores."""
     loaded, out = load_model(Path(source)), Path(out)
     facts, state = facts_to_json(loaded.facts), own_tensors(loaded.model)
+    if loaded.facts.tokenizer is not None and not loaded.facts.tokenizer.portable:
+        raise InputError(
+            f"{source}: transformers would give other ids than this model's tokenizer ({loaded.facts.tokenizer.kind})\n"
+            "  next: train with a tokenizer that it knows (bpe with `encode: merges`, wordpiece, unigram, ...)"
+        )
     kind = export_folder(out, loaded.tree.keys, state, facts, model_type=model_type, tokenizer=loaded.facts.tokenizer)
     (out / "README.md").write_text(card(loaded.tree, loaded.model, loaded.history), encoding="utf-8")
     compared = check(out)

@@ -111,6 +111,11 @@ class Tokenizer(Part):
         self.config = state["config"]
         self.adopt(hf.Tokenizer.from_str(state["inner"]), state["roles"])
 
+    @property
+    def portable(self) -> bool:
+        """Whether tokenizer.json by itself, read by another library, gives these ids."""
+        return True
+
     # ---- what a kind says ----
 
     def layout(self) -> Layout:
@@ -162,7 +167,7 @@ class Tokenizer(Part):
         """Take a trained pipeline and the tokens that play the roles."""
         self.inner = inner
         inner.encode_special_tokens = True  # a text that spells a special token does not become one
-        self.cache = WordCache(inner) if applies(inner) else None
+        self.cache = WordCache(self.ids_of) if applies(inner) else None
         table = inner.get_vocab(with_added_tokens=True)
         self.vocab = max(table.values()) + 1
         self.special = {role: table[token] for role, token in roles.items() if token in table}
@@ -259,9 +264,17 @@ class Tokenizer(Part):
         texts = [clean(t) for t in texts]
         if self.cache is not None:
             return self.cache.encode_flat(texts)
-        encoded = [e.ids for e in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+        encoded = self.ids_of(texts)
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return np.fromiter(chain.from_iterable(encoded), np.int32, int(lengths.sum())), lengths
+
+    def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, without places."""
+        return [e.ids for e in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def encodings(self, texts: Sequence[str]) -> list[hf.Encoding]:
+        """The ids of each text with their places in it."""
+        return self.inner.encode_batch(texts, add_special_tokens=False)
 
     def encode_training(self, texts: Sequence[str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """As `encode_flat`, for text to be trained on: where a kind draws how words are cut, by chance."""
@@ -275,8 +288,7 @@ class Tokenizer(Part):
     def encode_spans(self, texts: Sequence[str]) -> list[Encoded]:
         """The ids of each text with character ranges (without the leading space a piece may carry) and word starts."""
         found = []
-        for text, encoding in zip(texts, self.inner.encode_batch([clean(t) for t in texts], add_special_tokens=False),
-                                  strict=True):  # fmt: skip
+        for text, encoding in zip(texts, self.encodings([clean(t) for t in texts]), strict=True):
             ids = np.asarray(encoding.ids, np.int32)
             spans = np.asarray(encoding.offsets, np.int64).reshape(-1, 2)
             blank = np.fromiter((c.isspace() for c in text), bool, len(text))

@@ -6,7 +6,7 @@ then cut at ASCII blanks and ASCII punctuation, and what is between goes through
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -27,10 +27,10 @@ def applies(inner: hf.Tokenizer) -> bool:
 
 
 class WordCache:
-    """Ids of words seen so far."""
+    """Ids of words seen so far; `encode`: those of words that are new."""
 
-    def __init__(self, inner: hf.Tokenizer):
-        self.inner = inner
+    def __init__(self, encode: Callable[[Sequence[str]], list[list[int]]]):
+        self.encode = encode
         self.known: dict[str, tuple[int, ...]] = {}
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -39,8 +39,7 @@ class WordCache:
         known = self.known
         missing = sorted(set(chain.from_iterable(words)).difference(known))
         if missing:
-            found = self.inner.encode_batch_fast(missing, add_special_tokens=False)
-            new = {w: tuple(e.ids) for w, e in zip(missing, found, strict=True)}
+            new = dict(zip(missing, map(tuple, self.encode(missing)), strict=True))
             if len(known) + len(new) <= _MOST:
                 known.update(new)
             else:

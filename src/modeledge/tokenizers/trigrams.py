@@ -27,6 +27,10 @@ class Trigrams(Word):
 
         vocab: int = 30_626
 
+    @property
+    def portable(self) -> bool:
+        return False
+
     def blank(self) -> hf.Tokenizer:
         inner = super().blank()
         inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
