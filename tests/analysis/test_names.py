@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeledge.analysis.names import ask, naming, score_names
+from modeledge.analysis.names import ask, naming, score_names, write_names
 from modeledge.core import Batch, Facts, build, find
 from modeledge.objectives import own_document
 from modeledge.visibility import see
@@ -47,3 +47,58 @@ def test_scores_are_those_of_each_candidate_asked_alone():
 
 def test_figures_of_known_ranks():
     assert naming([1, 2, 4, 1], 5) == {"accuracy": 0.5, "mrr": (1 + 0.5 + 0.25 + 1) / 4, "chance": 0.2, "n": 4.0}
+
+
+def said(asked):
+    """Made-up scores that depend on all that is shown of a row, for each labelled place of it."""
+    found = []
+    for ids, labels in zip(asked.ids, asked.labels, strict=True):
+        for place in np.flatnonzero(labels >= 0):
+            found.append(np.random.default_rng([*ids, int(place)]).normal(size=40) * 2)
+    return torch.tensor(np.array(found))
+
+
+def log_p(shown):
+    """The same for one record: log-probabilities of the tokens at each mask of the name, by plain loops."""
+    ids = [2, 10, 11, 12, *shown, 30, 31, 3]
+    out = {}
+    for place, token in enumerate(shown):
+        if token == 4:
+            scores = np.random.default_rng([*ids, 4 + place]).normal(size=40) * 2
+            out[place] = scores - np.log(np.exp(scores).sum())
+    return out
+
+
+def every_way(orders):
+    """The best log p of each name of two tokens over the orders of filling it."""
+    best = {}
+    words = [i for i in range(40) if i not in (0, 2, 3, 4)]
+    for first, second in orders:
+        before = log_p([4, 4])[first]
+        for word in words:
+            shown = [4, 4]
+            shown[first] = word
+            after = log_p(shown)[second]
+            for other in words:
+                name = (word, other) if first == 0 else (other, word)
+                best[name] = max(best.get(name, -np.inf), before[word] + after[other])
+    return sorted(best.items(), key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_with_beams_for_all_the_names_written_are_the_likeliest_of_all(forward):
+    wanted = every_way([(0, 1)] if forward else [(0, 1), (1, 0)])
+    found = write_names(said, RECORD, 1, FACTS, size=2, beams=2 * 36 * 36, forward=forward)
+    assert len(found) == len(wanted) == 36 * 36
+    assert [name for name, _ in found[:50]] == [name for name, _ in wanted[:50]]
+    np.testing.assert_allclose([p for _, p in found], [p for _, p in wanted], atol=1e-5)
+
+
+def test_one_beam_takes_the_surest_place_and_token_each_time():
+    shown, total = [4, 4, 4], 0.0
+    for _ in range(3):
+        surest = [(p[w], place, w) for place, p in log_p(shown).items() for w in range(40) if w not in (0, 2, 3, 4)]
+        value, place, word = max(surest)
+        shown[place], total = word, total + value
+    ((name, found),) = write_names(said, RECORD, 1, FACTS, size=3)
+    assert name == tuple(shown) and found == pytest.approx(total, abs=1e-5)

@@ -10,8 +10,11 @@ import pytest
 from modeledge.core import find
 from modeledge.data.prepare import prepare
 from modeledge.run.finetune import Question, Tuning, finetune
+from modeledge.run.keep import load_model
 from modeledge.run.predict import evaluate_model, predict
 from modeledge.run.pretrain import pretrain
+from modeledge.run.records import fill_records
+from modeledge.run.search import Beam
 
 CITIES = ["berlin", "lima", "oslo", "cairo"]
 
@@ -125,3 +128,7 @@ def test_a_field_that_was_taken_out_is_found_again_better_with_types_than_withou
         )
         found[name] = evaluate_model(tmp_path / name, str(tmp_path / "s"), task="names", device="cpu")
     assert found["typed"]["accuracy"] > found["plain"]["accuracy"] + 0.2 > found["plain"]["chance"] + 0.4, found
+    asked = [json.dumps({"seat": town, "plant": "[MASK]"}) for town in towns]
+    written = fill_records(load_model(tmp_path / "typed"), asked, Beam(4), limit=6)
+    right = [row["filled"]["plant"] == towns[(n + 3) % 10] for n, row in enumerate(written)]
+    assert sum(right) >= 8, written  # by chance one

@@ -21,7 +21,7 @@ class Facts:
     sentinels  ids of T5's sentinels in the order of use, empty where the tokenizer has none
     continues  bool [v]: the token continues a word (WordPiece ##x); None where the store has word starts instead
     counts     float64 [v]: how often each token occurs in the training store; None away from training
-    labels     names of the classes, by data source
+    labels     names of the classes (of a source of records: of its fields), by data source
     classes    int64 [c]: how often each class occurs in the training rows, by data source; empty away from training
     types      how many values a further field of a batch has in the data (lang: languages); empty away from training
     image      (height, width, channels) of stored images

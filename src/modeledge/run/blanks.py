@@ -1,6 +1,7 @@
-"""Texts with blanks, filled by whatever model was pre-trained to: one token each (BERT), or as many as needed (GLM).
+"""Texts with blanks, filled by whatever model was pre-trained to: one token each (BERT), as many as needed (GLM), or a
+name in a record (OAG-BERT).
 
-Not here: how (fill.py, infill.py)."""
+Not here: how (fill.py, infill.py, records.py)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 from modeledge.run.fill import MASK, fill
 from modeledge.run.infill import infill
 from modeledge.run.keep import Loaded
+from modeledge.run.records import fill_records, reads_records
 from modeledge.run.search import Beam, Greedy, Sample
 
 
@@ -25,6 +27,8 @@ def fill_blanks(
     with their probabilities (one token a blank) or what was written (at most `limit` tokens a blank).
 
     Raises InputError for a text without [MASK]."""
+    if reads_records(loaded):
+        return fill_records(loaded, texts, how, limit=limit)
     if any(config.kind == "infill" for config in loaded.recipe.objectives):
         written: list[list[Any]] = [list(said) for said in infill(loaded, texts, how, limit=limit)]
         best = [[str(said) for said in row] for row in written]

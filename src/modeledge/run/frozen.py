@@ -30,6 +30,7 @@ from modeledge.run.feed import Feed
 from modeledge.run.forms import is_causal
 from modeledge.run.keep import Loaded
 from modeledge.run.look_up import evaluate_search
+from modeledge.run.records import reads_records, scorer
 from modeledge.run.tasks import known_columns
 
 ROWS = 128
@@ -216,25 +217,20 @@ def links(asked: Asked) -> dict[str, float]:
 @torch.no_grad()
 def names(asked: Asked) -> dict[str, float]:
     """A name taken out of each held-out record, found again among nine others of its type."""
-    loaded, model = asked.loaded, asked.loaded.model.to(asked.device).eval()
-    config = next(iter(loaded.recipe.data.values()))
-    known: Any = next((o for _, o in model.each() if o.config.kind == "mlm"), None)
-    if known is None or config.kind != "typed_entities":
+    loaded, config = asked.loaded, next(iter(asked.loaded.recipe.data.values()))
+    if not reads_records(loaded):
         raise InputError(f"{loaded.path}: not a model of typed entities\n  next: one from a recipe like oag_bert")
+    score = scorer(loaded, asked.device)
     source = build("data.sources", config, held_out(open_for(asked.loaded, asked.data)), loaded.facts, "train")
     records, longest = [source.entities(i) for i in range(len(source))], source.config.longest
     pool: dict[int, list[np.ndarray]] = {}
     for kind, ids in dict.fromkeys((k, tuple(v)) for r in records for k, v in r if len(v) <= longest):
         pool.setdefault(kind, []).append(np.array(ids))
 
-    def score(batch: Batch) -> Tensor:
-        ready = known.finish(batch).tensors(asked.device)
-        return known.scores(known.run(model.backbone, ready), ready)
-
     ranks, room = [], source.config.length - 2 - longest
     for number, record in enumerate(records):
         places = [n for n, (k, ids) in enumerate(record) if len(ids) <= longest and len(pool[k]) > OTHERS]
-        if not places or len(record) < 2 or sum(len(ids) for _, ids in record) > room:
+        if not places or not 2 <= len(record) <= source.config.most or sum(len(ids) for _, ids in record) > room:
             continue
         rng = keyed("names", number)
         kind, right = record[place := int(rng.choice(places))]

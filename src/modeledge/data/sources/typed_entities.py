@@ -35,6 +35,7 @@ class TypedEntities(Source):
         super().__init__(config, store, facts, split)
         if "types" not in self.store:
             raise DataError(f"{self.store.path}: no typed entities in it\n  next: prepare with --kind fields")
+        self.labels: list[str] = list(self.store.meta.get("types", ()))  # the names of the fields
         self.frame = Frame(facts)
         self.begins = np.flatnonzero(self.store["entity_starts"])  # of entities
         self.ends = np.append(self.begins[1:], len(self.store["tokens"]))
