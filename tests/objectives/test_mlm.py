@@ -290,3 +290,11 @@ def test_guessing_marked_tokens_is_judged_by_how_often_those_occur(lab, tmp_path
     objective.consult({"text": SimpleNamespace(store=Store.open(tmp_path / "s"))})
     wanted = -sum(p * np.log(p) for p in (0.5, 0.25, 0.25))
     assert objective.baselines(lab.facts)["unigram"] == pytest.approx(wanted)
+
+
+def test_guessing_mentions_is_judged_by_how_often_their_tokens_are_drawn(lab):
+    objective = lab.objective("mlm", lab.backbone(), select="mention")
+    assert set(objective.baselines(lab.facts)) == {"uniform"}  # nobody said yet
+    objective.consult({"text": SimpleNamespace(mentioned=lambda vocab: np.bincount([7, 7, 8, 9], minlength=vocab))})
+    wanted = -sum(p * np.log(p) for p in (0.5, 0.25, 0.25))
+    assert objective.baselines(lab.facts)["unigram"] == pytest.approx(wanted)

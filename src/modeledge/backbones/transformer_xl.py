@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.backbones._levels import Levels
-from modeledge.backbones.two_stream import EVERYTHING, Layer, Look, dense, draw
+from modeledge.backbones.two_stream import EVERYTHING, Layer, Look, Settings, dense, draw
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
@@ -26,28 +26,14 @@ from modeledge.visibility import Seen
 class TransformerXL(nn.Module, Part):
     """Named intermediates: `embedding`, `blocks.3` (states), `blocks.3.attention` (weights over memory and segment)."""
 
-    class Config(PartConfig):
-        """width, layers, heads; biases: u and v are the same in all layers, or each layer's own; clamp: distances
-        beyond it count as it (none: no limit); std: of all first weights; attention_dropout: on the weights; dropout:
-        on embeddings, distances and what branches add."""
+    class Config(Settings):
+        """biases: u and v are the same in all layers, or each layer's own."""
 
         width: int = Field(410, ge=2)
         layers: int = Field(16, ge=1)
         heads: int = Field(10, ge=1)
         ffn: Annotated[PartConfig, Slot("layers.ffn")] = part("mlp", activation="relu")
-        norm: Annotated[PartConfig, Slot("layers.norms")] = part("layer")
-        join: Annotated[PartConfig, Slot("layers.joins")] = part("post")
         biases: Literal["shared", "own"] = "shared"
-        clamp: int | None = Field(None, ge=1)
-        attention_dropout: float = Field(0.0, ge=0, lt=1)
-        dropout: float = Field(0.0, ge=0, lt=1)
-        std: float = Field(0.02, gt=0)
-
-        @model_validator(mode="after")
-        def _divide(self) -> TransformerXL.Config:
-            if self.width % self.heads or self.width % 2:
-                raise ValueError(f"width {self.width} must be even and divisible by {self.heads} heads")
-            return self
 
     def __init__(self, config: Config, facts: Facts):
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -67,31 +67,38 @@ class Layer(nn.Module):
         return self.join_ffn(self.join_attention(x, read), self.ffn)
 
 
+class Settings(PartConfig):
+    """What Transformers of relative distances have in common. width, layers, heads; clamp: distances beyond it count as
+    it (none: no limit); std: of all first weights; attention_dropout: on the weights; dropout: on embeddings, distances
+    and what branches add."""
+
+    width: int = Field(1024, ge=2)
+    layers: int = Field(24, ge=1)
+    heads: int = Field(16, ge=1)
+    ffn: Annotated[PartConfig, Slot("layers.ffn")] = part("mlp")
+    norm: Annotated[PartConfig, Slot("layers.norms")] = part("layer")
+    join: Annotated[PartConfig, Slot("layers.joins")] = part("post")
+    clamp: int | None = Field(None, ge=1)
+    attention_dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    std: float = Field(0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _divide(self) -> Self:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} must be even and divisible by {self.heads} heads")
+        return self
+
+
 class TwoStream(nn.Module, Part):
     """Named intermediates: `embedding`, `blocks.3` (content states), `blocks.3.attention`, `blocks.3.query`
     (weights)."""
 
-    class Config(PartConfig):
-        """width, layers, heads; clamp: distances beyond it count as it (none: no limit); std: of all first weights;
-        attention_dropout: on the weights; dropout: on embeddings, distances and what branches add."""
+    class Config(Settings):
+        """pool: what makes one vector of a row."""
 
-        width: int = Field(1024, ge=2)
-        layers: int = Field(24, ge=1)
-        heads: int = Field(16, ge=1)
-        ffn: Annotated[PartConfig, Slot("layers.ffn")] = part("mlp")
         norm: Annotated[PartConfig, Slot("layers.norms")] = part("layer", eps=1e-12)
-        join: Annotated[PartConfig, Slot("layers.joins")] = part("post")
         pool: Annotated[PartConfig | None, Slot("layers.pools")] = None
-        clamp: int | None = Field(None, ge=1)
-        attention_dropout: float = Field(0.0, ge=0, lt=1)
-        dropout: float = Field(0.0, ge=0, lt=1)
-        std: float = Field(0.02, gt=0)
-
-        @model_validator(mode="after")
-        def _divide(self) -> TwoStream.Config:
-            if self.width % self.heads or self.width % 2:
-                raise ValueError(f"width {self.width} must be even and divisible by {self.heads} heads")
-            return self
 
     def __init__(self, config: Config, facts: Facts):
         super().__init__()

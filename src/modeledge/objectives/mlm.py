@@ -114,7 +114,10 @@ class MaskedLM(Objective):
             self.needs = (*self.needs, NEEDS[config.select])
 
     def consult(self, sources: dict[str, Any]) -> None:
-        store: Any = getattr(sources[self.config.on or next(iter(sources))], "store", ())
+        source = sources[self.config.on or next(iter(sources))]
+        store: Any = getattr(source, "store", ())
+        if self.config.select == "mention" and hasattr(source, "mentioned"):
+            self.asked = source.mentioned(self.facts.vocab)
         if self.config.select == "marked" and "marked" in store:
             self.asked = np.zeros(self.facts.vocab, np.int64)
             for begin in range(0, len(store["tokens"]), PIECE):
@@ -189,7 +192,9 @@ class MaskedLM(Objective):
         return self.head(pick(out.states, batch))  # type: ignore[arg-type]
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        asked = facts.counts if self.asked is None else self.asked  # how often each token is a target
+        asked = self.asked  # how often each token is a target
+        if asked is None and self.config.select not in ("marked", "mention"):
+            asked = facts.counts
         if asked is not None and self.config.select == "rare":
             asked = asked * self.rarity
         return token_baselines(facts, asked, ~facts.is_special())

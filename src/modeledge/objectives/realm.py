@@ -69,6 +69,8 @@ class Realm(Objective):
         self.index: Index | None = None
 
     def consult(self, sources: dict[str, Any]) -> None:
+        name = self.config.on or next(iter(sources))
+        self.mask.consult({name: sources[name]})
         if self.config.candidates > 1:
             count, where = self.config.candidates - 1, f"objective {self.losses[0]}"
             self.index = index_of(sources, self.config.passages, list(self.twin.copies), count=count, where=where)
@@ -140,7 +142,7 @@ class Realm(Objective):
         }
 
     def baselines(self, facts: Facts) -> dict[str, float]:
-        return {"uniform": self.mask.baselines(facts)["uniform"]}  # targets are not drawn as tokens are
+        return self.mask.baselines(facts)
 
 
 def labels_of(read: Read) -> Tensor:

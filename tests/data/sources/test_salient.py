@@ -8,6 +8,7 @@ import pytest
 from modeledge.core import DataError, Facts, keyed
 from modeledge.data import Store, StoreWriter
 from modeledge.data.sources.salient import Salient
+from modeledge.views.corrupt.mask import choose_mention
 
 FACTS = Facts(vocab=400, special={"pad": 0, "cls": 1, "sep": 2}, words=(10, 400))
 SIZES = [[4, 3, 12], [2, 2], [5, 6, 3, 4]]
@@ -50,6 +51,21 @@ def test_a_mention_behind_the_end_of_the_query_does_not_count(store):
     long = Salient(Salient.Config(kind="salient", length=20, query=16), marked, FACTS)
     short = Salient(Salient.Config(kind="salient", length=20, query=8), marked, FACTS)
     assert (len(long), len(short)) == (2, 1)
+
+
+def test_how_often_a_token_is_asked_for_is_how_often_a_mention_with_it_is_drawn(store):
+    source = Salient(Salient.Config(kind="salient", length=20, query=16), store([4, 7, 9, 12, 19, 37]), FACTS)
+    draws, found = 4000, np.zeros(400)
+    batch = source.rows(np.arange(len(source)), keyed(0))
+    maskable = ~batch.special & (batch.valid if "valid" in batch else True)
+    for n in range(draws):
+        chosen = choose_mention(maskable, batch.entities, batch.entity_starts, keyed("draw", n))
+        found += np.bincount(batch.ids[chosen], minlength=400)
+    wanted = source.mentioned(400)
+    assert wanted.sum() == pytest.approx(2 * len(source))
+    assert set(wanted) == {0.0, 1 / 3, 1.0}  # three mentions in the third sentence
+    spread = 3 * np.sqrt(draws * wanted * (1 - wanted)).clip(0)
+    assert (np.abs(found - draws * wanted) <= spread + 1e-6).all()
 
 
 def test_text_without_marks_is_refused(store):

@@ -6,7 +6,7 @@ out). What is named was marked when the text was prepared (--entities FILE: name
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from modeledge.core import Batch, Facts, TooLittle
 from modeledge.data.sources._frame import Range
@@ -37,6 +37,15 @@ class Salient(Passages):
         """The stored tokens of sentences, as many as a query may have."""
         begin = self.bounds[sentences]
         return Range(begin, np.minimum(self.bounds[sentences + 1] - begin, self.frame.room(self.config.query)))
+
+    def mentioned(self, vocab: int) -> Float[np.ndarray, " v"]:
+        """How often each token is in a mention drawn of a row, over all rows: the mentions of a row share one draw."""
+        part = self.range_of(self.sentence)
+        row = np.repeat(np.arange(len(self.sentence)), part.size)
+        at = np.repeat(part.begin - np.cumsum(part.size) + part.size, part.size) + np.arange(len(row))
+        named = np.asarray(self.store["entities"])[at] >= 0
+        many = np.bincount(row, named & np.asarray(self.store["entity_starts"])[at])
+        return np.bincount(np.asarray(self.store["tokens"])[at][named], (1 / many[row])[named], minlength=vocab)
 
     def cut(self, index: Int[np.ndarray, " b"], rng: np.random.Generator) -> Batch:
         part = self.range_of(self.sentence[index])
