@@ -143,7 +143,7 @@ MODELS = {
     "vit, bare": ("ViTModel", "ViTConfig", VIT),
     "clip": ("CLIPModel", "CLIPConfig", CLIP),
     "dpr": ("DPRQuestionEncoder", "DPRConfig", BERT),
-    "dpr, passages": ("DPRContextEncoder", "DPRConfig", BERT),
+    "dpr, passages": ("DPRContextEncoder", "DPRConfig", {**BERT, "type_vocab_size": 1}),
     "rag": ("RagSequenceForGeneration", "RagConfig", RAG),
     "rag, tokens": ("RagTokenForGeneration", "RagConfig", {**RAG, "n_docs": 3}),
     "xlnet": ("XLNetLMHeadModel", "XLNetConfig", XLNET),

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from modeledge.run.health import judge
@@ -30,6 +31,14 @@ def test_a_curve_is_judged_by_its_baselines(values, held, state):
     (verdict,) = judge(curve(values, held=held), BASE)
     assert verdict.state == state, verdict
     assert bool(verdict.advice) == (state != "learnt")
+
+
+def test_a_short_run_whose_last_batch_is_hard_has_not_diverged():
+    rng = np.random.default_rng(0)
+    losses = [*(8.2 - 0.04 * np.arange(30) + rng.uniform(-0.35, 0.35, 30)), 7.9]  # 7.0 at the end but for its rows
+    records = [{"step": i, "loss": {"mlm": float(x)}} for i, x in enumerate(losses)]
+    assert judge(records, {})[0].state == "unknown"
+    assert judge([*records, *({"step": 31 + i, "loss": {"mlm": 8.0}} for i in range(5))], {})[0].state == "diverged"
 
 
 def test_one_lucky_batch_is_not_a_divergence():

@@ -116,5 +116,5 @@ class DPR(Port):
         return {"pooled": backbone(asked, {"query": self.seen(batch)}).towers["query"].pooled}
 
     def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
-        out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), token_type_ids=batch.segments)
+        out = model(input_ids=batch.ids, attention_mask=batch.valid.long(), token_type_ids=batch.get("segments"))
         return {"pooled": out.pooler_output}

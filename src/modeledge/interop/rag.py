@@ -126,7 +126,7 @@ class RAG(DPR):
 
     def theirs(self, model: Any, parts: set[str], batch: Batch) -> dict[str, Tensor]:
         k = len(batch.ids)
-        asked = model.rag.question_encoder(batch.ids, batch.valid.long(), batch.segments)
+        asked = model.rag.question_encoder(batch.ids, batch.valid.long(), batch.get("segments"))
         out = model(
             context_input_ids=batch.ids, context_attention_mask=batch.valid.long(), n_docs=k,
             decoder_input_ids=batch.decoder_ids[:1], doc_scores=torch.zeros(1, k),

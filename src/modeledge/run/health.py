@@ -12,6 +12,8 @@ MARGIN = 0.05
 
 LATE, EACH, LEAST = 0.4, 0.05, 20
 """The share of a run by which it should have learnt something, how often it is looked at, and from how many records."""
+FEW = 5
+"""Losses of one step differ by what its rows happen to be: so many at least make a figure, if there are."""
 
 
 class Verdict(NamedTuple):
@@ -58,7 +60,7 @@ class Health:
 def _judge(name: str, records: list[dict[str, Any]], baseline: dict[str, float]) -> Verdict:
     train = [float(r["loss"][name]) for r in records if name in r.get("loss", {})]
     held = [float(r["valid"][name]) for r in records if name in r.get("valid", {})]
-    now, lowest = median(train[-max(1, len(train) // 20) :]), _lowest(train)
+    now, lowest = median(train[-max(FEW, len(train) // 20) :]), _lowest(train)
     now = now if math.isfinite(train[-1]) else math.nan
     if not math.isfinite(now) or now > lowest + max(0.5, 0.1 * abs(lowest)):
         where = "not finite" if not math.isfinite(now) else f"{now:.2f} after a best of {lowest:.2f}"
@@ -87,7 +89,8 @@ def _judge(name: str, records: list[dict[str, Any]], baseline: dict[str, float])
 
 
 def _lowest(values: list[float]) -> float:
-    """The lowest median of twentieths, so that one lucky batch does not count."""
-    width = max(1, len(values) // 20)
-    parts = [values[i : i + width] for i in range(0, len(values), width)]
+    """The lowest median of twentieths (of whole stretches of FEW, in short runs), so that one lucky batch does not
+    count."""
+    width = max(FEW, len(values) // 20)
+    parts = [values[i : i + width] for i in range(0, max(1, len(values) - width + 1), width)]
     return min((median(p) for p in parts if all(map(math.isfinite, p))), default=math.inf)
