@@ -1,7 +1,8 @@
 """A claim put to the test: every arm trained with every seed at the same cost, every measure taken, the verdict.
 
-Each finished cell is a line of cells.jsonl, and runs that two arms have in common are made once, so the same call goes
-on where it was stopped. outcome.json and outcome.md say what came out, whichever way."""
+Each finished cell is a line of cells.jsonl with what its training cost, and runs that two arms have in common are made
+once, so the same call goes on where it was stopped, also where only that file is left. outcome.json and outcome.md say
+what came out, whichever way."""
 
 from __future__ import annotations
 
@@ -138,12 +139,11 @@ class Trial:
         outcome = Outcome(self.name, self.identity, self.claim.seeds)
         for seed in range(self.claim.seeds):
             for arm in self.claim.arms:
-                costs, seconds = self.train(arm, seed), 0.0
-                for measure in self.claim.measures:
-                    cell = self.cell(arm, measure, seed)
+                cells = {measure: self.cell(arm, measure, seed) for measure in self.claim.measures}
+                for measure, cell in cells.items():
                     outcome.add(measure, arm, seed, cell["value"])
-                    seconds += cell["seconds"]
-                outcome.spent(arm, seed, {**costs, "judging": round(seconds, 1)})
+                judging = round(sum(cell["seconds"] for cell in cells.values()), 1)
+                outcome.spent(arm, seed, {**next(iter(cells.values()))["costs"], "judging": judging})
         outcome.write(self.out, self.claim)
         return outcome
 
@@ -184,7 +184,7 @@ class Trial:
         return json.loads(known.read_text())
 
     def cell(self, arm: str, measure: str, seed: int) -> dict[str, Any]:
-        """One arm, one measure, one seed."""
+        """One arm, one measure, one seed; trained if it is not known."""
         wanted, settings = self.claim.measures[measure], self.claim.arms[arm]
         tables = list(self.claim.tables.values())
         how = digest(self.how(arm), wanted, tables, settings.tuning, settings.columns, settings.sets)
@@ -192,14 +192,14 @@ class Trial:
         known = self.ledger.find(**key, seed=seed)
         if known is not None:
             return known
-        chosen = self.ledger.find(**key, seed="chosen")
+        costs, chosen = self.train(arm, seed), self.ledger.find(**key, seed="chosen")
         if chosen is None:
             chosen = self.ledger.add(wanted.choose(self.trained(arm, 0)), **key, seed="chosen")
         begun = time.perf_counter()
         value = wanted.take(self.trained(arm, seed), chosen)
         seconds = round(time.perf_counter() - begun, 1)
         self.progress.say(f"{self.name}: {arm}, seed {seed}: {measure} {value:.4g}  ({seconds} s)")
-        return self.ledger.add({"value": value, "seconds": seconds}, **key, seed=seed)
+        return self.ledger.add({"value": value, "seconds": seconds, "costs": costs}, **key, seed=seed)
 
     def trained(self, arm: str, seed: int) -> Trained:
         """A trained arm as the measures take it."""
