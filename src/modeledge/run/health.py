@@ -90,7 +90,7 @@ def _judge(name: str, records: list[dict[str, Any]], baseline: dict[str, float])
 
 def _lowest(values: list[float]) -> float:
     """The lowest median of twentieths (of whole stretches of FEW, in short runs), so that one lucky batch does not
-    count."""
+    count; or the first, which is that of the fresh model."""
     width = max(FEW, len(values) // 20)
     parts = [values[i : i + width] for i in range(0, max(1, len(values) - width + 1), width)]
-    return min((median(p) for p in parts if all(map(math.isfinite, p))), default=math.inf)
+    return min([median(p) for p in [values[:1], *parts] if all(map(math.isfinite, p))], default=math.inf)
