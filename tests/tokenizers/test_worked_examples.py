@@ -204,7 +204,7 @@ def test_the_longest_piece_first_is_another_way_to_cut_than_by_merges(tmp_path):
     made[0].save(tmp_path)
     again, pieces = load_tokenizer(tmp_path), made[0].pieces.tokens[5:]
     assert again.config.encode == "longest" and not again.portable
-    words = [*texts, "qab", "é"]
+    words = [*texts, "qab", "é", "".join(rng.choice(list("abcdq"), 5000))]
     for tokenizer in (made[0], again):
         ids = [[pieces[i - 5] if i != 1 else "?" for i in row] for row in tokenizer.encode_batch(words)]
         wanted = [[p if p in pieces else "?" for p in longest_first(w, pieces)] for w in words]

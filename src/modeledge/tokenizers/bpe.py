@@ -6,6 +6,7 @@ longest piece of the list first, which is not the order of the merges."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import tokenizers as hf
@@ -62,14 +63,19 @@ class BPE(Tokenizer):
     def portable(self) -> bool:
         return self.config.encode == "merges"
 
+    @cached_property
+    def listed(self) -> tuple[dict[str, int], int]:
+        """The pieces with their ids, and the length of the longest."""
+        table = self.inner.get_vocab(with_added_tokens=False)
+        return table, max(map(len, table))
+
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         return super().ids_of(texts) if self.portable else [e.ids for e in self.encodings(texts)]
 
     def encodings(self, texts: Sequence[str]) -> list[hf.Encoding]:
         if self.portable:
             return super().encodings(texts)
-        table = self.inner.get_vocab(with_added_tokens=False)
-        most = max(map(len, table))
+        table, most = self.listed
         found = []
         for text in texts:
             pre = hf.PreTokenizedString(text)
@@ -94,9 +100,20 @@ def cut(symbols: list[str], table: dict[str, int], most: int) -> list[str]:
     """The longest piece of `table` (of at most `most` characters) among consecutive symbols, and the rest cut likewise.
 
     The end of the word is never left alone: no piece is nothing but it."""
+    last = len(symbols) - 1 if symbols[-1:] == [END] else -1
+    parts = [(0, len(symbols), False)]  # from, to, whether it is a piece: all of a length before the next shorter ones
     for size in range(min(len(symbols), most), 0, -1):
-        for first in range(len(symbols) - size + 1):
-            piece, rest = "".join(symbols[first : first + size]), symbols[first + size :]
-            if piece in table and rest != [END]:
-                return [*cut(symbols[:first], table, most), piece, *cut(rest, table, most)]
-    return [*symbols[:-2], "".join(symbols[-2:])] if symbols[-1:] == [END] else list(symbols)
+        found = []
+        for begin, end, known in parts:
+            at = end if known else begin
+            while at + size <= end:
+                if at + size != last and "".join(symbols[at : at + size]) in table:
+                    found += [(begin, at, False)] * (begin < at) + [(at, at + size, True)]
+                    begin = at = at + size
+                else:
+                    at += 1
+            found += [(begin, end, known)] * (begin < end)
+        parts = found
+    whole = [["".join(symbols[a:b])] if known else symbols[a:b] for a, b, known in parts]
+    out = [piece for pieces in whole for piece in pieces]
+    return [*out[:-2], "".join(out[-2:])] if out[-1:] == [END] else out
