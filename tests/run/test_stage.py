@@ -17,6 +17,7 @@ from modeledge.engine.processes import ALONE
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run import stage
+from modeledge.run.budget import parse_budget
 from modeledge.run.pretrain import pretrain
 from modeledge.tokenizers import load_tokenizer
 
@@ -76,12 +77,58 @@ def test_naming_the_commonest_class_of_pictures_is_a_baseline(tmp_path):
     assert found == pytest.approx(SKEWED)
 
 
-def test_so_many_pictures_are_read_at_once_as_their_patches_allow(tmp_path, monkeypatch):
+@pytest.fixture
+def pictures(tmp_path):
     for n in range(12):
         Image.fromarray(np.full((32, 32, 3), n * 20, np.uint8)).save(tmp_path / f"{n}.png")
     prepare(tmp_path, kind="images", label=None, out=tmp_path / "s", valid_fraction=0, processes=1)
-    recipe = check(resolve("vit", size="tiny", sets=["loop.batch=12"]))  # 8 x 8 patches a picture
+    return Store.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("sets", "budget", "compiled"),
+    [
+        (["loop.steps=1000"], None, True),  # of one second each
+        (["loop.steps=500"], None, False),
+        (["loop.steps=1000", "loop.compile=false"], None, False),
+        (["loop.steps=1", "loop.compile=true"], None, True),
+        (["loop.steps=1000", "loop.recompute=full"], None, False),
+        ([], "10min", True),
+        ([], "9min", False),
+        ([], "1000steps", True),
+        ([], "2e3flop", True),
+        ([], "2e2flop", False),
+    ],
+)
+def test_a_long_run_on_pictures_is_compiled(pictures, monkeypatch, sets, budget, compiled):
+    recipe = check(resolve("vit", size="tiny", sets=["loop.batch=12", *sets]))
+    amount = parse_budget(budget) if budget else None
+    made = stage.Stage(
+        stage.Job({}, {"images": pictures}, None), recipe, 0, device=torch.device("cpu"), ranks=ALONE, budget=amount
+    )
+    asked = []
+    pace = stage.Pace(seconds=1.0, tokens=12 * 65, flop=2.0, spent=3.0)
+    monkeypatch.setattr(made, "pace", lambda known, flop=False: asked.append(known["compile"]) or pace)
+    monkeypatch.setattr(stage.shutil, "which", lambda name: f"/usr/bin/{name}")
+    known = made.decide()
+    assert known["compile"] is compiled and made.settled(known).compile is compiled
+    if budget == "10min":  # what the compiled steps take is what counts
+        assert asked == [True] and known["steps"] == 597
+    monkeypatch.setattr(stage.shutil, "which", lambda name: None)
+    assert made.decide()["compile"] is ("loop.compile=true" in sets)
+
+
+def test_text_is_compiled_only_if_asked(text_store, toy):
+    store = Store.open(text_store)
+    for way, compiled in (("auto", False), ("true", True)):
+        recipe = check(resolve("bert", sets=[*toy, f"loop.compile={way}", "loop.steps=100000"]))
+        made = stage.Stage(stage.Job({}, {"text": store}, None), recipe, 0, device=torch.device("cpu"), ranks=ALONE)
+        assert made.decide()["compile"] is compiled
+
+
+def test_so_many_pictures_are_read_at_once_as_their_patches_allow(pictures, monkeypatch):
+    recipe = check(resolve("vit", size="tiny", sets=["loop={batch: 12, steps: 1}"]))  # 8 x 8 patches a picture
     monkeypatch.setattr(stage, "ROWS_AT_ONCE", 200)
-    job = stage.Job({}, {"images": Store.open(tmp_path / "s")}, None)
+    job = stage.Job({}, {"images": pictures}, None)
     made = stage.Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
     assert made.length() == 65 and made.decide()["micro"] == 3

@@ -31,12 +31,14 @@ def normalise(image: Shaped[Tensor, "b H W c"], pixels: Pixels) -> Float[Tensor,
         return turned
     if turned.shape[1] != 3:
         raise ValueError(f"pictures have {turned.shape[1]} channels; the normalisation {pixels!r} is for 3 (RGB)")
-    mean, deviation = _statistics(pixels, image.device)
+    mean, deviation = (_make if torch.compiler.is_compiling() else _statistics)(pixels, image.device)
     return (turned.float() / 255 - mean) / deviation
 
 
-@cache
-def _statistics(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(mean, standard deviation) c 1 1, brought to the device once."""
+def _make(pixels: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(mean, standard deviation) c 1 1."""
     mean, deviation = (torch.tensor(v, device=device)[:, None, None] for v in STATISTICS[pixels])
     return mean, deviation
+
+
+_statistics = cache(_make)  # brought to the device once; the compiler sees constants

@@ -70,8 +70,9 @@ class Loop(Config):
     batch: rows in a global batch; unit tokens: as many rows as hold the tokens of `batch` full ones; micro: rows in one
     forward pass (0: as measured); steps: optimizer steps; clip: the largest global gradient norm (0: off); precision
     auto: bf16 where a short measurement says it pays; frozen: parts of the model whose weights stay as they are, by the
-    beginnings of their names (backbone.encoder); recompute: compute again in the backward, to save memory, what is
-    large and cheap (selective), or all of a layer (full)."""
+    beginnings of their names (backbone.encoder); compile auto: where it was seen to pay, of pictures on a CPU, in runs
+    that are long enough; recompute: compute again in the backward, to save memory, what is large and cheap (selective),
+    or all of a layer (full)."""
 
     steps: Positive = 1000
     batch: Positive = 64
@@ -81,7 +82,7 @@ class Loop(Config):
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     frozen: tuple[str, ...] = ()
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
     recompute: Literal["none", "selective", "full"] = "none"
     workers: Count = 0
     evaluate: Evaluate = Evaluate()

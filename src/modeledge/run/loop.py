@@ -113,12 +113,13 @@ class Trainer:
         self.scaler = scaler(precision, device)
         self.position = Position()
         self.total = recipe.loop.steps
-        self.net: Callable[..., Any] = torch.compile(model) if recipe.loop.compile else model  # type: ignore[assignment]
+        compiled = recipe.loop.compile is True  # what "auto" comes to was decided before
+        self.net: Callable[..., Any] = torch.compile(model) if compiled else model  # type: ignore[assignment]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise RecipeError("every weight of this model stays as it is; there is nothing to train")
         self.running = [b for m in model.modules() if isinstance(m, BATCH_NORMS) for b in m.buffers()]
-        countable = rate > 0 and not recipe.loop.compile and recipe.mix.kind == "sum"  # a step like any other
+        countable = rate > 0 and not compiled and recipe.mix.kind == "sum"  # a step like any other
         self.rate, self.gauge = rate, Gauge(model) if countable else None
         self.flop_per_token = 0.0
         self.health = Health(baselines) if baselines else None

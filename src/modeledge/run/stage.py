@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,7 +19,7 @@ from modeledge.engine.device import choose_precision, product_rate
 from modeledge.engine.processes import Ranks
 from modeledge.engine.recompute import recompute
 from modeledge.recipe.resolve import Tree
-from modeledge.recipe.schema import Recipe
+from modeledge.recipe.schema import Loop, Recipe
 from modeledge.run import checkpoint
 from modeledge.run.budget import Budget
 from modeledge.run.cost import step_flop
@@ -32,6 +33,12 @@ from modeledge.run.progress import Progress, Silent
 
 ROWS_AT_ONCE = 8192
 """Tokens in one forward pass when the recipe does not say: activations of small models then stay near the cache."""
+
+
+REPAID = 600.0
+"""Seconds of training that repay the minute that compiling takes, where steps are then a fifth faster."""
+LEAST_STEPS = 100
+"""Fewer are not timed to find out."""
 
 
 @dataclass
@@ -64,6 +71,15 @@ class Done:
     folder: RunFolder | None
     decided: list[dict[str, Any]]
     baselines: dict[str, dict[str, float]]
+
+
+class Pace(NamedTuple):
+    """The usual seconds of a step, its tokens and operations (0: not counted), and what finding out took."""
+
+    seconds: float
+    tokens: float
+    flop: float
+    spent: float
 
 
 class Stage:
@@ -148,14 +164,28 @@ class Stage:
             "bf16_gain": round(gain, 2),
             "micro": micro,
             "steps": loop.steps,
+            "compile": loop.compile is True,
         }
+        unsettled = loop.compile == "auto" and self.compiles_well()
+        if unsettled and self.budget is not None and self.budget.unit == "seconds":
+            known["compile"], unsettled = self.budget.amount >= REPAID, False
         if self.budget is not None:
             known |= self.measure(known, self.budget)
+        if unsettled and known["steps"] >= LEAST_STEPS:
+            pace = known.get("seconds_per_step") or self.pace(known).seconds
+            known["compile"] = known["steps"] * pace >= REPAID
         said = json.dumps(known)
         return json.loads(self.ranks.tell(said))
 
+    def compiles_well(self) -> bool:
+        """Whether compiling was seen to pay here at all: pictures alone, which have one size, on a CPU, with a compiler
+        of C++ (`bench/vision.py`; rows of text are of many sizes, each compiled anew)."""
+        pictures = all(config.kind == "images" for config in self.recipe.data.values())
+        there = shutil.which(os.environ.get("CXX", "g++")) is not None
+        return pictures and there and self.device.type == "cpu" and self.recipe.loop.recompute == "none"
+
     def measure(self, known: dict[str, Any], budget: Budget) -> dict[str, Any]:
-        """Time a few steps on a model that is then thrown away, and turn the stage's budget into steps."""
+        """Turn the stage's budget into steps."""
         said = {"budget": str(self.job.budget)}
         if budget.unit == "steps":
             return {"steps": budget.steps(tokens=1, flop=1, seconds=1), **said}
@@ -164,10 +194,21 @@ class Stage:
                 f"other programs keep {load:.1f} of {os.cpu_count()} cores busy: the budget will buy fewer steps"
                 " than this machine could do"
             )
+        pace = self.pace(known, flop=budget.unit == "flop")
+        left = Budget(max(budget.amount - pace.spent, pace.seconds), "seconds") if budget.unit == "seconds" else budget
+        return {
+            "steps": left.steps(tokens=pace.tokens, flop=pace.flop, seconds=pace.seconds),
+            "seconds_per_step": round(pace.seconds, 5),
+            **({"flop_per_step": pace.flop} if pace.flop else {}),
+            **said,
+        }
+
+    def pace(self, known: dict[str, Any], *, flop: bool = False) -> Pace:
+        """Time a few steps on a model that is then thrown away; count its operations too if asked."""
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         feed, _ = self.feeds(model, known)
         trainer = self.trainer(model, feed, None, known, None)
-        flop = self.flop(trainer, feed) if budget.unit == "flop" else 0.0
+        operations = self.flop(trainer, feed) if flop else 0.0
         begun, times, counted = time.perf_counter(), [], 0
         while self.ranks.any(len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20)):
             start = time.perf_counter()
@@ -176,21 +217,18 @@ class Stage:
             times.append(time.perf_counter() - start)
             counted += step.tokens
         usual = sorted(times[1:])[len(times[1:]) // 2]
-        spent = time.perf_counter() - begun
-        left = Budget(max(budget.amount - spent, usual), "seconds") if budget.unit == "seconds" else budget
-        steps = left.steps(tokens=counted / len(times), flop=flop, seconds=usual)
-        return {
-            "steps": steps,
-            "seconds_per_step": round(usual, 5),
-            **({"flop_per_step": flop} if flop else {}),
-            **said,
-        }
+        return Pace(usual, counted / len(times), operations, time.perf_counter() - begun)
 
     def flop(self, trainer: Trainer, feed: Feed) -> float:
         """Operations of a step; of eight over the run where the objectives take turns, on average."""
         total = self.recipe.loop.steps
         numbers = [0] if self.recipe.mix.kind == "sum" else [total * i // 8 for i in range(8)]
         return sum(step_flop(trainer, feed.step(number)) for number in numbers) / len(numbers)
+
+    def settled(self, known: dict[str, Any]) -> Loop:
+        """The loop's settings with what was decided in the place of what was open."""
+        compiled = known.get("compile", self.recipe.loop.compile is True)  # runs of earlier versions do not say it
+        return self.recipe.loop.model_copy(update={"steps": known["steps"], "compile": compiled})
 
     def trainer(
         self,
@@ -202,8 +240,7 @@ class Stage:
         rate: float = 0.0,
         baselines: dict[str, dict[str, float]] | None = None,
     ) -> Trainer:
-        loop = self.recipe.loop.model_copy(update={"steps": known["steps"]})
-        recipe = self.recipe.model_copy(update={"loop": loop})
+        recipe = self.recipe.model_copy(update={"loop": self.settled(known)})
         identity = {
             "tokenizer": getattr(self.facts.tokenizer, "fingerprint", None),
             "data": data_identity(self.job.stores),
@@ -281,6 +318,8 @@ class Stage:
             f"{self.job.tree.name}: {parameter_count(model):,} parameters, {known['steps']} steps of "
             f"{self.recipe.loop.batch} rows, micro-batch {known['micro']}, {known['precision']}{gain}, {self.device}"
         )
+        if known.get("compile") and self.recipe.loop.compile == "auto":
+            say("  compiled first, which takes a minute: the run is long enough to repay it (loop.compile=false: not)")
         for name, values in baselines.items():
             if values:
                 say(

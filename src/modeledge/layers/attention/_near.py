@@ -1,16 +1,16 @@
 """Rows cut into blocks of queries, each with the keys near it: what a band costs is then its width, not the row's.
 
 The blocks are rows of their own to attention, which computes them as it computes any rows. Source of the layout:
-Longformer, arXiv:2004.05150 §3.2 (chunks that overlap). Not here: who sees whom in a block (visibility.Near)."""
+Longformer, arXiv:2004.05150 §3.2 (chunks that overlap). Who sees whom in a block is told by a rule of the whole model
+(visibility.Near) or, for a layer with a band of its own, by `Band`."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -21,8 +21,32 @@ class Near(Protocol):
     right: int
     size: int
 
-    @cached_property
+    @property
     def rows(self) -> Tensor: ...
+
+
+SMALLEST = 64
+"""Queries a block at least: smaller matrix products waste more than they leave out."""
+
+
+class Band:
+    """What b rows of t places may see, of that at most `left` keys before a query and `right` after it."""
+
+    def __init__(
+        self, mask: Bool[Tensor, "#b #h t t"] | None, left: int, right: int, *, b: int, t: int, device: torch.device
+    ):
+        self.left, self.right, self.size = left, right, max(left, right, SMALLEST)
+        first = torch.arange(0, t, self.size, device=device)[:, None, None]
+        q = first + torch.arange(self.size, device=device)[:, None]
+        k = first + torch.arange(-left, self.size + right, device=device)
+        seen = (q < t) & (k >= 0) & (k < t) & (k >= q - left) & (k <= q + right)  # n c w
+        seen = seen[None, None] if mask is None else seen & mask[:, :, q.clamp_max(t - 1), k.clamp(0, t - 1)]
+        self.rows = seen.expand(b, *seen.shape[1:]).transpose(1, 2).flatten(0, 1)  # b h n c w -> m h c w
+
+    @staticmethod
+    def pays(left: int, right: int, t: int) -> bool:
+        """Whether blocks read half the keys of a row at most."""
+        return 2 * (left + max(left, right, SMALLEST) + right) <= t
 
 
 def blocks(x: Float[Tensor, "b h t dh"], near: Near, *, keys: bool) -> Float[Tensor, "m h _ dh"]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -49,16 +48,15 @@ class Softmax(Attention):
     def forward(self, x: Float[Tensor, "b t d"], context: Context) -> Float[Tensor, "b t d"]:
         q = context.turn(self.norm_q(self.split(self.to_q(x), context.packed)))
         k, v = context.recall(x, self.project)
-        context = self.narrow(context, q.shape[2], k.shape[2], q.device)
-        read = self.read(q, k, v, context).transpose(1, 2).flatten(2)  # b h t dh -> b t d
+        read = self.read(q, k, v, self.narrow(context, q, k)).transpose(1, 2).flatten(2)  # b h t dh -> b t d
         return self.to_out(read if context.packed is None else context.packed.pack(read))
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Float[Tensor, "b h t dh"]:
         """What every query gathers of the values."""
         return attend(q, k, v, context, scale=self.scale, dropout=self.dropout if self.training else 0.0)
 
-    def narrow(self, context: Context, t: int, s: int, device: torch.device) -> Context:
-        """What t queries see of s keys in this layer; the last query stands at the last key. Default: all they may."""
+    def narrow(self, context: Context, q: Float[Tensor, "b h t dh"], k: Float[Tensor, "b h s dh"]) -> Context:
+        """What the queries see of the keys in this layer (the last stands at the last key). Default: all they may."""
         return context
 
     def project(self, x: Float[Tensor, "b s d"], turn: Turn, packed: Packed | None = None) -> tuple[Tensor, Tensor]:
