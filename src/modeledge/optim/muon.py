@@ -61,7 +61,7 @@ class _Muon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            alike: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     alike.setdefault(p.shape, []).append(p)
@@ -70,9 +70,9 @@ class _Muon(torch.optim.Muon):
                 for first in range(0, len(parameters), most):
                     self.move(group, parameters[first : first + most])
 
-    def move(self, group: dict[str, Any], parameters: list[nn.Parameter]) -> None:
+    def move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """One step of matrices of one shape."""
-        grads = [p.grad for p in parameters]
+        grads = [p.grad for p in parameters if p.grad is not None]
         for p in parameters:
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)

@@ -6,6 +6,7 @@ Longformer, arXiv:2004.05150 §3.2 (chunks that overlap). Who sees whom in a blo
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +22,7 @@ class Near(Protocol):
     right: int
     size: int
 
-    @property
+    @cached_property
     def rows(self) -> Tensor: ...
 
 
@@ -41,7 +42,12 @@ class Band:
         k = first + torch.arange(-left, self.size + right, device=device)
         seen = (q < t) & (k >= 0) & (k < t) & (k >= q - left) & (k <= q + right)  # n c w
         seen = seen[None, None] if mask is None else seen & mask[:, :, q.clamp_max(t - 1), k.clamp(0, t - 1)]
-        self.rows = seen.expand(b, *seen.shape[1:]).transpose(1, 2).flatten(0, 1)  # b h n c w -> m h c w
+        self.table = seen.expand(b, *seen.shape[1:])  # b h n c w
+
+    @cached_property
+    def rows(self) -> Bool[Tensor, "m h c w"]:
+        """A row for each block, as attention takes it."""
+        return self.table.transpose(1, 2).flatten(0, 1)
 
     @staticmethod
     def pays(left: int, right: int, t: int) -> bool:
