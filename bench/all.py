@@ -142,14 +142,16 @@ def kind_of_machine() -> str:
 
 
 def paged(page: str) -> str:
-    """The page with what was recorded between its marks: of each tier the newest figure of each name and on what
+    """The page with what was recorded between its marks: of each tier the newest figure of each name on each
     machine, and the ablation."""
     for tier in TIERS:
-        newest = {r["name"]: r for r in records(HERE / "results" / f"{tier}.jsonl")}
-        where = sorted({f"{r['machine']}, {r['date']}" for r in newest.values()})
-        rows = [Line(*(r[f] for f in Line._fields)).row(None) for r in newest.values()]
-        lines = [*(f"Measured on {w}." for w in where), "", HEAD, *rows] if rows else ["Not run yet."]
-        made = "\n".join(["", *lines, ""])
+        newest = {(r["name"], r["machine"]): r for r in records(HERE / "results" / f"{tier}.jsonl")}
+        places: dict[str, list[str]] = {}
+        for r in newest.values():
+            shown = Line(*(r[f] for f in Line._fields)).row(None)
+            places.setdefault(f"{r['machine']}, {r['date']}", []).append(shown)
+        tables = ["\n".join([f"Measured on {where}.", "", HEAD, *rows]) for where, rows in sorted(places.items())]
+        made = "\n" + "\n\n".join(tables or ["Not run yet."]) + "\n"
         page = between(page, tier, made)
     page = between(page, "time_to_loss", races(records(HERE / "results" / "time_to_loss.jsonl")))
     found = HERE / "results" / "modern.json"
