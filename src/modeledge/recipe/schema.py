@@ -82,7 +82,7 @@ class Loop(Config):
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     frozen: tuple[str, ...] = ()
-    compile: bool | Literal["auto"] = "auto"
+    compile: Literal[True, False, "auto"] = "auto"
     recompute: Literal["none", "selective", "full"] = "none"
     workers: Count = 0
     evaluate: Evaluate = Evaluate()
