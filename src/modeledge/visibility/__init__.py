@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from modeledge.core.blocks import block_places, block_size, blocks_pay
 from modeledge.visibility.causal import causal as _causal
 from modeledge.visibility.full import full as _full
 
@@ -47,7 +48,7 @@ class Near(Seen):
 
     def __init__(self, rule: Rule, b: int, t: int, heads: int | None, device: torch.device | str):
         left, right = map(int, reach(rule))
-        size = max(left, right, SMALLEST)
+        size = block_size(left, right)
         told = {"rule": rule, "b": b, "t": t, "heads": heads, "device": device}
         self.__dict__.update(told, causal=False, left=left, right=right, size=size)
 
@@ -60,13 +61,8 @@ class Near(Seen):
     @cached_property
     def table(self) -> Bool[Tensor, "b h n c w"]:
         """n blocks of c queries, each against the w = left + c + right keys from `left` before its first one on."""
-        n = -(-self.t // self.size)
-        first = torch.arange(n, device=self.device)[:, None] * self.size
-        q = (first + torch.arange(self.size, device=self.device))[..., None]
-        k = (first + torch.arange(-self.left, self.size + self.right, device=self.device))[:, None]
+        q, k, there = block_places(self.t, self.left, self.right, self.device)
         rows, heads = (torch.arange(n, device=self.device) for n in (self.b, self.heads or 1))
-        there = (q < self.t) & (k >= 0) & (k < self.t)
-        q, k = q.clamp_max(self.t - 1), k.clamp(0, self.t - 1)
         seen = self.rule(rows[:, None, None, None, None], heads[:, None, None, None], q, k) & there
         return seen.expand(self.b, self.heads or 1, *there.shape)
 
@@ -78,12 +74,7 @@ class Near(Seen):
     @staticmethod
     def pays(rule: Rule, t: int) -> bool:
         """Whether blocks read half the keys of a row at most."""
-        left, right = reach(rule)
-        return 2 * (left + max(left, right, SMALLEST) + right) <= t
-
-
-SMALLEST = 64
-"""Queries a block at least: smaller matrix products waste more than they leave out."""
+        return blocks_pay(*reach(rule), t)
 
 
 def see(

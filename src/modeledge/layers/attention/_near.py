@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from modeledge.core.blocks import block_places, block_size
+
 
 class Near(Protocol):
     """Blocks of `size` queries that see up to `left` keys before and `right` after each; rows: m h c w, which."""
@@ -26,33 +28,22 @@ class Near(Protocol):
     def rows(self) -> Tensor: ...
 
 
-SMALLEST = 64
-"""Queries a block at least: smaller matrix products waste more than they leave out."""
-
-
 class Band:
     """What b rows of t places may see, of that at most `left` keys before a query and `right` after it."""
 
     def __init__(
         self, mask: Bool[Tensor, "#b #h t t"] | None, left: int, right: int, *, b: int, t: int, device: torch.device
     ):
-        self.left, self.right, self.size = left, right, max(left, right, SMALLEST)
-        first = torch.arange(0, t, self.size, device=device)[:, None, None]
-        q = first + torch.arange(self.size, device=device)[:, None]
-        k = first + torch.arange(-left, self.size + right, device=device)
-        seen = (q < t) & (k >= 0) & (k < t) & (k >= q - left) & (k <= q + right)  # n c w
-        seen = seen[None, None] if mask is None else seen & mask[:, :, q.clamp_max(t - 1), k.clamp(0, t - 1)]
+        self.left, self.right, self.size = left, right, block_size(left, right)
+        q, k, there = block_places(t, left, right, device)
+        seen = there & (k >= q - left) & (k <= q + right)  # n c w
+        seen = seen[None, None] if mask is None else seen & mask[:, :, q, k]
         self.table = seen.expand(b, *seen.shape[1:])  # b h n c w
 
     @cached_property
     def rows(self) -> Bool[Tensor, "m h c w"]:
         """A row for each block, as attention takes it."""
         return self.table.transpose(1, 2).flatten(0, 1)
-
-    @staticmethod
-    def pays(left: int, right: int, t: int) -> bool:
-        """Whether blocks read half the keys of a row at most."""
-        return 2 * (left + max(left, right, SMALLEST) + right) <= t
 
 
 def blocks(x: Float[Tensor, "b h t dh"], near: Near, *, keys: bool) -> Float[Tensor, "m h _ dh"]:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
+from modeledge.core.blocks import blocks_pay
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Context
 from modeledge.layers.attention._near import Band
@@ -48,7 +49,7 @@ class Banded(Softmax):
         if mask is not None and mask.is_floating_point():
             mask = mask.masked_fill(~in_band(t, s, left, right, q.device), float("-inf"))
             return replace(context, mask=mask, causal=False)
-        if t == s and Band.pays(left, right, t) and not context.keep.wants(context.name):
+        if t == s and blocks_pay(left, right, t) and not context.keep.wants(context.name):
             key = ("blocks", left, right)
             if key not in made:
                 made[key] = Band(mask, left, right, b=b, t=t, device=q.device)
