@@ -19,7 +19,9 @@ from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
 from modeledge.run import stage
 from modeledge.run.budget import parse_budget
+from modeledge.run.model import make_model
 from modeledge.run.pretrain import pretrain
+from modeledge.run.progress import Silent
 from modeledge.tokenizers import load_tokenizer
 
 
@@ -138,9 +140,48 @@ def test_so_many_pictures_are_read_at_once_as_their_patches_allow(pictures, monk
 def test_bf16_is_tried_for_models_that_are_wide_enough(monkeypatch):
     """Of narrow ones a measurement says now this, now that: two runs of one seed were computed differently."""
     seconds = iter([3.0, 1.0, 1.1, 1.0])
-    monkeypatch.setattr(device, "_seconds", lambda work, place: next(seconds))
+    monkeypatch.setattr(device, "seconds", lambda work, place: next(seconds))
     cpu = torch.device("cpu")
     assert device.choose_precision("auto", cpu, width=63) == ("fp32", 0.0)
     assert device.choose_precision("auto", cpu, width=64) == ("bf16", 3.0)
     assert device.choose_precision("auto", cpu, width=64) == ("fp32", 1.1)
     assert device.choose_precision("bf16", cpu, width=16) == ("bf16", 0.0)
+
+
+@pytest.mark.parametrize(("share", "rows"), [(1.0, 5), (0.5, 7)])
+def test_what_a_budget_buys_is_told_by_the_usual_step_of_a_growing_batch(text_store, toy, share, rows):
+    sets = [*toy, f"loop={{batch: 8, rampup: {{start: 1, share: {share}}}, steps: 1000}}", "data.text.length=32"]
+    recipe = check(resolve("bert", sets=sets))
+    amount = parse_budget("100000tok")
+    job = stage.Job({}, {"text": Store.open(text_store)}, None)
+    made = stage.Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE, budget=amount)
+    known = made.decide()
+    feed, _ = made.feeds(make_model(recipe, made.facts, seed=0), known)
+    read = [feed.step(i) for i in range(0, known["steps"], 7)]
+    assert [len(feed.step(i).rows["text"]) for i in (0, known["steps"] - 1)] == [1, 8]
+    assert np.mean([len(step.rows["text"]) for step in read]) == pytest.approx(rows - 0.5, abs=0.6)
+    assert 7 * sum(step.tokens for step in read) == pytest.approx(100000, rel=0.15)
+
+
+@pytest.mark.parametrize("gain", [1.5, 1.05, 0.0])
+def test_flexible_attention_is_taken_where_it_pays_and_said_where_it_fails(text_store, toy, monkeypatch, gain):
+    recipe, said = check(resolve("bert", sets=toy)), []
+    tried = (gain, "" if gain else "RuntimeError: no compiler")
+    monkeypatch.setattr(stage, "flex_gain", lambda *where, **what: tried)
+    job = stage.Job({}, {"text": Store.open(text_store)}, None, progress=Saying(said))
+    made = stage.Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE)
+    known, model = made.decide(), make_model(recipe, made.facts, seed=0)
+    feed, _ = made.feeds(model, known)
+    made.trainer(model, feed, None, known, None)
+    assert known.get("flex", False) is model.backbone.flexible is (gain == 1.5)
+    assert [line for line in said if "no compiler" in line] == said and bool(said) is not bool(gain)
+
+
+class Saying(Silent):
+    """Remembers what is said."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def say(self, text):
+        self.said.append(text)

@@ -20,7 +20,7 @@ from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, 
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
 from modeledge.layers.positions import Positions
-from modeledge.visibility import Near, Seen
+from modeledge.visibility import Near, Ruled, Seen
 
 EVERYTHING = Seen()
 SPARSE = 0.9
@@ -28,7 +28,11 @@ SPARSE = 0.9
 
 
 class Transformer(nn.Module, Part):
-    """Named intermediates: `embedding`, `blocks.3.attention` (weights b h t s), `blocks.3` (states after the block)."""
+    """Named intermediates: `embedding`, `blocks.3.attention` (weights b h t s), `blocks.3` (states after the block).
+
+    flexible: FlexAttention reads whole rows whose rule is known, if every layer can (engine.flex says if it pays)."""
+
+    flexible = False
 
     class Config(PartConfig):
         """width, layers, heads, head_width (default: width over heads); share: what the layers have in common, in
@@ -120,15 +124,17 @@ class Transformer(nn.Module, Part):
         x = keep("embedding", self.embedding(batch, self.positions, at))
         told = at if "positions" in batch and cache is None else None
         alone = cache is None and across is None and not keep.wanted
-        near = seen if alone and isinstance(seen, Near) and self.local() else None
-        shown = EVERYTHING if near is not None else seen
+        local = alone and isinstance(seen, Ruled) and self.local()
+        flex = seen.flex if local and self.flexes() else None  # type: ignore[attr-defined]
+        near = seen if local and flex is None and isinstance(seen, Near) else None
+        shown = EVERYTHING if flex is not None or near is not None else seen
         mask, causal = blend(shown, self.positions, x.shape[1], start, device=x.device, at=told)
         turn = self.positions.turn(at)
         packed = self.pack(batch, x) if alone else None
         x = x if packed is None else packed.pack(x)
         made: dict[Any, Any] = {}
         for i, block in enumerate(self.blocks):
-            own = Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed, near, made)
+            own = Context(f"blocks.{i}.attention", mask, causal, turn, keep, cache, packed, near, flex, made)
             contexts: tuple[Context, ...] = (own,)
             if across is not None:
                 contexts += (replace(across, name=f"blocks.{i}.cross", keep=keep, cache=cache),)
@@ -142,6 +148,11 @@ class Transformer(nn.Module, Part):
         """Whether a band can be read in blocks: every layer knows how, and positions add nothing to the scores."""
         unbiased = type(self.positions).bias is Positions.bias
         return unbiased and all(getattr(block.attention, "local", False) for block in self.blocks)
+
+    def flexes(self) -> bool:
+        """Whether FlexAttention computes: it is wanted, nothing compiles the whole, and no weights are dropped."""
+        drops = self.training and any(getattr(block.attention, "dropout", 0.0) for block in self.blocks)
+        return self.flexible and not drops and not torch.compiler.is_compiling()
 
     def pack(self, batch: Batch, x: Float[Tensor, "b t d"]) -> Packed | None:
         """The real tokens alone, where leaving padding out pays: on a CPU, from a tenth of the places on.

@@ -34,7 +34,8 @@ def set_seed(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The best of four times."""
     best = float("inf")
     for _ in range(4):
         start = time.perf_counter()
@@ -63,7 +64,7 @@ def choose_precision(wanted: str, device: torch.device, *, width: int) -> tuple[
     a, b = torch.randn(1024, width), torch.randn(width, 4 * width)
     half_a, half_b = a.bfloat16(), b.bfloat16()
     with torch.no_grad():
-        gain = _seconds(lambda: a @ b, device) / _seconds(lambda: half_a @ half_b, device)
+        gain = seconds(lambda: a @ b, device) / seconds(lambda: half_a @ half_b, device)
     return ("bf16" if gain >= 1.2 else "fp32"), gain
 
 
@@ -73,7 +74,7 @@ def product_rate(precision: str, device: torch.device, *, width: int) -> float:
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     a, b = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, width), (width, 4 * width)))
     with torch.no_grad():
-        return 2 * rows * width * 4 * width / _seconds(lambda: a @ b, device)
+        return 2 * rows * width * 4 * width / seconds(lambda: a @ b, device)
 
 
 def compute_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -64,18 +64,27 @@ class Guard(Config):
     skips: Positive = 10
 
 
+class Rampup(Config):
+    """A batch that grows over the first `share` of the run, from `start` rows in equal strides of as many to
+    `loop.batch` (Cramming, arXiv:2212.14034 §4.3; the learning rate does not follow it)."""
+
+    start: Positive
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class Loop(Config):
     """The loop's own settings.
 
-    batch: rows in a global batch; unit tokens: as many rows as hold the tokens of `batch` full ones; micro: rows in one
-    forward pass (0: as measured); steps: optimizer steps; clip: the largest global gradient norm (0: off); precision
-    auto: bf16 where a short measurement says it pays; frozen: parts of the model whose weights stay as they are, by the
-    beginnings of their names (backbone.encoder); compile auto: where it was seen to pay, of pictures on a CPU, in runs
-    that are long enough; recompute: compute again in the backward, to save memory, what is large and cheap (selective),
-    or all of a layer (full)."""
+    batch: rows in a global batch; rampup: smaller ones at first; unit tokens: as many rows as hold the tokens of
+    `batch` full ones; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the largest
+    global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays; frozen: parts of the
+    model whose weights stay as they are, by the beginnings of their names (backbone.encoder); compile auto: where it
+    was seen to pay, of pictures on a CPU, in runs that are long enough; recompute: compute again in the backward, to
+    save memory, what is large and cheap (selective), or all of a layer (full)."""
 
     steps: Positive = 1000
     batch: Positive = 64
+    rampup: Rampup | None = None
     unit: Literal["rows", "tokens"] = "rows"
     micro: Count = 0
     seed: Count = 0
@@ -88,6 +97,14 @@ class Loop(Config):
     evaluate: Evaluate = Evaluate()
     save: Save = Save()
     guard: Guard = Guard()
+
+    @model_validator(mode="after")
+    def _grows(self) -> Loop:
+        if self.rampup is not None and self.batch % self.rampup.start:
+            raise ValueError(f"batch is {self.batch}, no multiple of rampup.start ({self.rampup.start})")
+        if self.rampup is not None and self.unit == "tokens":
+            raise ValueError("rampup counts rows: it does not go with unit tokens")
+        return self
 
 
 class Unfreeze(Config):
@@ -129,6 +146,10 @@ class Recipe(Config):
         for key in (n for rate in self.mix.rates for n in rate.split("+")):
             if key not in names:
                 raise ValueError(f"mix names {key!r}, which is not an objective here ({', '.join(names)})")
+        if self.loop.rampup is not None and (streams := [n for n, s in self.data.items() if hasattr(s, "streams")]):
+            raise ValueError(f"data.{streams[0]} is read in as many streams as a batch has rows: no loop.rampup")
+        if self.loop.rampup is not None and self.mix.kind in ("union", "ramp"):
+            raise ValueError(f"loop.rampup counts steps, and mix: {self.mix.kind} shares them out: only one of the two")
         for key, source in self.data.items():
             streams = getattr(source, "streams", self.loop.batch)
             if streams != self.loop.batch:

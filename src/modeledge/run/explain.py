@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from modeledge.core import Facts
@@ -14,6 +15,7 @@ from modeledge.recipe.compare import explain as explain_keys
 from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import Recipe, check
 from modeledge.run.model import Model, parameter_count
+from modeledge.run.order import Batches
 
 _SPECIAL = ("pad", "unk", "cls", "sep", "mask", "bos", "eos", "mask_sent")
 
@@ -70,12 +72,14 @@ def explain(tree: Tree) -> Explained:
         model = Model(recipe, stand_in_facts(recipe))
     sizes = {"backbone parameters": parameter_count(model.backbone), "all parameters": parameter_count(model)}
     length = int(getattr(next(iter(recipe.data.values())), "length", 1) or 1)
-    tokens = float(recipe.loop.batch * length)
+    loop = recipe.loop
+    tokens = float(loop.batch * length)
+    rows = int(Batches(loop.batch, loop.rampup, loop.steps).before(np.array(loop.steps)))
     body = sum(p.numel() for n, p in model.backbone.named_parameters() if p.ndim >= 2 and "embed" not in n)
     states = sizes["all parameters"] * 16 / 2**20
     training = {
         "tokens a step": tokens,
-        "tokens in all": tokens * recipe.loop.steps,
+        "tokens in all": float(rows * length),
         "MFLOP a token (body)": 6 * body / 1e6,
         "weights and moments MiB": states,
     }

@@ -19,8 +19,8 @@ from modeledge.data.sources import Source
 from modeledge.data.sources._stream import NOTES
 from modeledge.engine.processes import ALONE, Ranks
 from modeledge.objectives import Objective
-from modeledge.recipe.schema import Mix
-from modeledge.run.order import Order
+from modeledge.recipe.schema import Mix, Rampup
+from modeledge.run.order import Batches, Order
 from modeledge.run.signals import be_deaf
 from modeledge.run.turns import Turns, ramp
 
@@ -63,13 +63,15 @@ class Feed:
         ranks: Ranks = ALONE,
         split: str = "train",
         unit: Literal["rows", "tokens"] = "rows",
+        rampup: Rampup | None = None,
         first: str | None = None,
     ):
         self.sources, self.objectives, self.mix = sources, objectives, mix
         self.first = first or next(iter(sources), "")
         self.batch, self.seed, self.total, self.ranks, self.split = batch, seed, total, ranks, split
-        if batch % ranks.size:
-            raise DataError(f"loop.batch: {batch} rows cannot be shared evenly by {ranks.size} processes")
+        for key, rows in {"batch": batch, "rampup.start": rampup.start if rampup else 0}.items():
+            if rows % ranks.size:
+                raise DataError(f"loop.{key}: {rows} rows cannot be shared evenly by {ranks.size} processes")
         self.micro = min(micro or batch, batch // ranks.size)
         if not objectives:
             raise RecipeError("objectives: there is nothing to train on\n  next: --set 'objectives=[{kind: mlm}]'")
@@ -79,13 +81,17 @@ class Feed:
                     f"data.{name}: {len(source)} {split} rows, fewer than one batch of {batch}\n"
                     f"  next: more data, --set loop.batch={max(1, len(source))}, or a shorter data.{name}.length"
                 )
-        if unit == "tokens" and (whole := [name for name, o in objectives.items() if o.whole_batch]):
+        varies = unit == "tokens" or rampup is not None
+        if varies and (whole := [name for name, o in objectives.items() if o.whole_batch]):
+            key, without = ("rampup", "loop.rampup=null") if rampup else ("unit: tokens", "loop.unit=rows")
             raise RecipeError(
-                f"loop.unit: tokens: objectives.{whole[0]} compares the rows of a batch: so many they must stay\n"
-                "  next: loop.unit: rows"
+                f"loop.{key}: objectives.{whole[0]} compares the rows of a batch: so many they must stay\n"
+                f"  next: --set {without}"
             )
+        self.batches = Batches(batch, rampup, total)
         self.orders = {
-            name: Order(source, name=name, batch=batch, seed=seed, unit=unit) for name, source in sources.items()
+            name: Order(source, name=name, batches=self.batches, seed=seed, unit=unit)
+            for name, source in sources.items()
         }
         self.tasks = list(mix.rates) or list(objectives)
         if split == "valid":

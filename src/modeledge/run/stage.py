@@ -16,6 +16,7 @@ from modeledge.core import Facts, InputError, RecipeError, TooLittle, build
 from modeledge.data.sources import Source
 from modeledge.data.store import Store
 from modeledge.engine.device import choose_precision, product_rate
+from modeledge.engine.flex import WORTH, flex_gain, make_flexible
 from modeledge.engine.processes import Ranks
 from modeledge.engine.recompute import recompute
 from modeledge.recipe.resolve import Tree
@@ -134,7 +135,9 @@ class Stage:
             "seed": loop.seed,
             "total": known["steps"],
         }
-        train = Feed(self.sources, objectives, self.recipe.mix, ranks=self.ranks, unit=loop.unit, **common)
+        train = Feed(
+            self.sources, objectives, self.recipe.mix, ranks=self.ranks, unit=loop.unit, rampup=loop.rampup, **common
+        )
         if not self.held_out:
             return train, None
         held_out = Feed(self.held_out, objectives, self.recipe.mix, split="valid", first=train.first, **common)
@@ -166,6 +169,13 @@ class Stage:
             "steps": loop.steps,
             "compile": loop.compile is True,
         }
+        backbone = self.recipe.backbone
+        if heads := getattr(backbone, "heads", 0):
+            per_head = getattr(backbone, "head_width", None) or width // heads
+            gain, failed = flex_gain(self.device, precision, heads=heads, head_width=per_head, length=self.length())
+            known |= {"flex": gain >= WORTH, "flex_gain": round(gain, 2)} if gain else {}
+            if failed:
+                self.job.progress.say(f"attention by masks: FlexAttention did not work here ({failed})")
         unsettled = loop.compile == "auto" and self.compiles_well()
         if unsettled and self.budget is not None and self.budget.unit == "seconds":
             known["compile"], unsettled = self.budget.amount >= REPAID, False
@@ -212,7 +222,7 @@ class Stage:
         begun, times, counted = time.perf_counter(), [], 0
         while self.ranks.any(len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20)):
             start = time.perf_counter()
-            step = feed.step(len(times))
+            step = feed.step(feed.batches.usual + len(times))
             trainer.take(step)
             times.append(time.perf_counter() - start)
             counted += step.tokens
@@ -220,9 +230,10 @@ class Stage:
         return Pace(usual, counted / len(times), operations, time.perf_counter() - begun)
 
     def flop(self, trainer: Trainer, feed: Feed) -> float:
-        """Operations of a step; of eight over the run where the objectives take turns, on average."""
+        """Operations of a step; of eight over the run where the objectives take turns or batches grow, on average."""
         total = self.recipe.loop.steps
-        numbers = [0] if self.recipe.mix.kind == "sum" else [total * i // 8 for i in range(8)]
+        alike = self.recipe.mix.kind == "sum" and self.recipe.loop.rampup is None
+        numbers = [0] if alike else [total * (2 * i + 1) // 16 for i in range(8)]
         return sum(step_flop(trainer, feed.step(number)) for number in numbers) / len(numbers)
 
     def settled(self, known: dict[str, Any]) -> Loop:
@@ -253,6 +264,8 @@ class Stage:
                 f"loop.recompute: nothing in a {self.recipe.backbone.kind} can be computed again ({what})\n"
                 "  next: loop.recompute=none and a smaller loop.micro"
             )
+        if known.get("flex"):
+            make_flexible(model)
         return Trainer(
             recipe,
             model,
@@ -314,9 +327,11 @@ class Stage:
     def announce(self, model: Model, known: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
         say = self.job.progress.say
         gain = f" (bf16 products {known['bf16_gain']} times as fast)" if known.get("bf16_gain") else ""
+        batch, grows = self.recipe.loop.batch, self.recipe.loop.rampup
+        rows = f"{grows.start} to {batch}" if grows else batch
         say(
             f"{self.job.tree.name}: {parameter_count(model):,} parameters, {known['steps']} steps of "
-            f"{self.recipe.loop.batch} rows, micro-batch {known['micro']}, {known['precision']}{gain}, {self.device}"
+            f"{rows} rows, micro-batch {known['micro']}, {known['precision']}{gain}, {self.device}"
         )
         if known.get("compile") and self.recipe.loop.compile == "auto":
             say("  compiled first, which takes a minute: the run is long enough to repay it (loop.compile=false: not)")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool
@@ -18,6 +19,9 @@ from torch import Tensor
 from modeledge.core.blocks import block_places, block_size, blocks_pay
 from modeledge.visibility.causal import causal as _causal
 from modeledge.visibility.full import full as _full
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -33,30 +37,45 @@ class Seen:
     causal: bool = False
 
 
-class Near(Seen):
-    """Who sees whom where every query sees at most `left` keys before it and `right` after it, for attention that
-    reads blocks of `size` queries with the keys near them (`table`); others take `mask`, made when it is asked for."""
+class Ruled(Seen):
+    """Who sees whom in b whole rows of t places, for FlexAttention, which leaves out blocks of keys that no query of a
+    block sees (`flex`); others take `mask`, made when it is asked for."""
 
     rule: Rule
     b: int
     t: int
     heads: int | None
     device: torch.device | str
-    left: int
-    right: int
-    size: int
 
     def __init__(self, rule: Rule, b: int, t: int, heads: int | None, device: torch.device | str):
-        left, right = map(int, reach(rule))
-        size = block_size(left, right)
-        told = {"rule": rule, "b": b, "t": t, "heads": heads, "device": device}
-        self.__dict__.update(told, causal=False, left=left, right=right, size=size)
+        self.__dict__.update(rule=rule, b=b, t=t, heads=heads, device=device, causal=False)
 
     @cached_property
     def mask(self) -> Tensor:  # type: ignore[override]
         """Every query against every key: bool b h t t."""
         place = torch.arange(self.t, device=self.device)
         return _table(self.rule, self.b, self.heads or 1, place, place).expand(self.b, self.heads or 1, self.t, self.t)
+
+    @cached_property
+    def flex(self) -> BlockMask:
+        """Which blocks there is something to see in, as FlexAttention takes it."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        return create_block_mask(self.rule, self.b, self.heads, self.t, self.t, device=str(self.device))
+
+
+class Near(Ruled):
+    """Who sees whom where every query sees at most `left` keys before it and `right` after it, for attention that
+    reads blocks of `size` queries with the keys near them (`table`)."""
+
+    left: int
+    right: int
+    size: int
+
+    def __init__(self, rule: Rule, b: int, t: int, heads: int | None, device: torch.device | str):
+        super().__init__(rule, b, t, heads, device)
+        left, right = map(int, reach(rule))
+        self.__dict__.update(left=left, right=right, size=block_size(left, right))
 
     @cached_property
     def table(self) -> Bool[Tensor, "b h n c w"]:
@@ -90,7 +109,8 @@ def see(
     """The rule over b rows of t queries and s keys (default: as many as there are places up to the last query).
 
     start: the index of the first query, not 0 when earlier tokens are in a cache; heads: give the rule head indices.
-    `full` needs no mask and `causal` is a flag, so that both reach the fused kernels; a band is `Near` in long rows."""
+    `full` needs no mask and `causal` is a flag, so that both reach the fused kernels; a band is `Near` in long rows,
+    and on a GPU whole rows keep their rule."""
     s = start + t if s is None else s
     if rule is _full or (rule is _causal and t == 1 and s == start + 1):
         return Seen()
@@ -98,6 +118,8 @@ def see(
         return Seen(causal=True)
     if start == 0 and s == t and Near.pays(rule, t):
         return Near(rule, b, t, heads, device)
+    if start == 0 and s == t and torch.device(device).type == "cuda":
+        return Ruled(rule, b, t, heads, device)
     mask = _table(rule, b, heads or 1, torch.arange(start, start + t, device=device), torch.arange(s, device=device))
     return Seen(mask.expand(b, heads or 1, t, s))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from modeledge.core import Part, PartConfig
 from modeledge.layers import Sizes
 from modeledge.layers.attention._cache import Cache
+from modeledge.layers.attention._flex import flexed
 from modeledge.layers.attention._near import Near, blocks, rows
 from modeledge.layers.attention._packed import Packed
 from modeledge.layers.positions import Turn, stay
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 __all__ = ["Across", "Attention", "Cache", "Context", "Keep", "Packed", "attend", "weigh"]
 
@@ -55,6 +59,7 @@ class Context:
     turn    what positions do to queries and keys
     packed  the states are the real tokens of padded rows, laid end to end (1 n d); None: rows as they are
     near    who sees whom in a band, instead of a mask, for kinds that are `local`
+    flex    who sees whom as FlexAttention takes it, instead of a mask, for the same kinds
     made    masks that layers have made of this one, for those that need the same"""
 
     name: str = ""
@@ -65,6 +70,7 @@ class Context:
     cache: Cache | None = None
     packed: Packed | None = None
     near: Near | None = None
+    flex: BlockMask | None = None
     made: dict[Any, Any] = field(default_factory=dict)
 
     def recall(self, x: Float[Tensor, "b t d"], project: Project) -> tuple[Tensor, Tensor]:
@@ -90,7 +96,7 @@ class Across(Context):
 class Attention(nn.Module, Part):
     """attention(x, context): what each token reads, b t d; on packed states (`context.packed`) the same, 1 n d.
 
-    local: the kind reads `context.near`; others are given the mask."""
+    local: the kind reads `context.near` and, without dropout, `context.flex`; others are given the mask."""
 
     local = False
 
@@ -128,6 +134,8 @@ def attend(
         inside = replace(context, near=None, mask=near.rows)
         parts = blocks(q, near, keys=False), blocks(k, near, keys=True), blocks(v, near, keys=True)
         return rows(attend(*parts, inside, scale=scale, dropout=dropout), b, t)
+    if context.flex is not None:
+        return flexed(q, k, v, context.flex, scale=scale)
     mask = context.mask
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
