@@ -89,6 +89,17 @@ python experiments/usefulness.py --model 20min=runs/20min --out results/usefulne
 ```
 
 """,
+    "usefulness_modern_pairs.json": """
+## `modern_pairs`
+
+Twenty minutes of two cores, on rows of two texts.
+
+```bash
+modeledge pretrain modern_pairs --size mini --data stores/english --budget 20min --out runs/pairs
+python experiments/usefulness.py --model 20min=runs/pairs --out results/usefulness_modern_pairs
+```
+
+""",
 }
 
 
