@@ -135,7 +135,9 @@ def test_a_growing_batch_reads_the_same_rows_in_the_same_order_from_any_step():
         (["loop.rampup={start: 3}", "loop.batch=8"], "no multiple of rampup.start"),
         (["loop.rampup={start: 2}", "loop.batch=8", "loop.unit=tokens"], "unit tokens"),
         (["loop.rampup={start: 2}", "loop.batch=8", "data.text={kind: stream, streams: 8}"], "as many streams"),
-        (["loop.rampup={start: 2, shares: 1}", "loop.batch=8"], "share"),
+        (["loop.rampup={start: 2, shares: 1}", "loop.batch=8"], "did you mean 'share'"),
+        (["loop.rampup=8"], "loop.rampup: holds start, share; found 8"),
+        (["loop.evaluate=8"], "loop.evaluate: holds every, batches, patience; found 8"),
     ],
 )
 def test_what_a_growing_batch_does_not_go_with_is_refused(sets, said):

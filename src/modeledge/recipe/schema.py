@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -225,12 +225,13 @@ def _flat(errors: Any, above: Path_ = (), room: tuple[str, str] | None = None) -
     return out
 
 
-def _fields(error: dict[str, Any]) -> list[str]:
-    """The keys allowed where an unknown one was found."""
+def _fields(error: dict[str, Any], end: int | None = -1) -> list[str]:
+    """The keys allowed where an unknown one was found (end: None, in the place of what was found)."""
     model: Any = find(*error["part"]).Config if error["part"] else Recipe
-    for step in error["loc"][len(error["above"]) : -1]:
-        annotation = getattr(model, "model_fields", {}).get(step)
-        model = annotation.annotation if annotation else None
+    for step in error["loc"][len(error["above"]) : end]:
+        field = getattr(model, "model_fields", {}).get(step)
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # the field itself, or it or None
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     return [f for f in getattr(model, "model_fields", {}) if f != "kind" or error["part"]]
 
 
@@ -253,6 +254,8 @@ def _line(tree: Tree, error: dict[str, Any]) -> str:
         return f"{where}: {error['msg'].split(': ', 1)[-1]}"
     if error["type"] == "missing":
         return f"{where}: this key is needed and missing"
+    if error["type"] == "model_type" and (fields := _fields(error, None)):
+        return f"{where}: holds {', '.join(fields)}; found {error['input']!r}"
     if error["type"] == "literal_error":
         return f"{where}: {error['msg']}; found {error['input']!r}{close_choice(error)}"
     found = "" if error["type"] in ("value_error", "part_kind") else f"; found {error.get('input')!r}"
