@@ -102,6 +102,7 @@ def main() -> int:
     before = {r["name"]: r["x"] for r in records(history) if r["machine"] == here}
     wanted = {n: c for n, c in commands(given.tier, given.data).items() if not given.only or n in given.only}
     rows, failed = [], []
+    history.parent.mkdir(parents=True, exist_ok=True)
     for name, (script, *arguments) in wanted.items():
         print(f"== {name}", file=sys.stderr, flush=True)
         try:
@@ -115,12 +116,11 @@ def main() -> int:
         if code or not found:
             failed.append(f"{name}: {(error or ['no RATIO line'])[0]}")
         rows += found
+        with open(history, "a", encoding="utf-8") as out:  # at once: a stop loses nothing
+            now = {"date": time.strftime("%Y-%m-%d"), "machine": here}
+            out.writelines(json.dumps({**now, **one._asdict()}) + "\n" for one in found)
         for one in found:
             print(one.row(before.get(one.name)), file=sys.stderr, flush=True)
-    history.parent.mkdir(parents=True, exist_ok=True)
-    with open(history, "a", encoding="utf-8") as out:
-        now = {"date": time.strftime("%Y-%m-%d"), "machine": here}
-        out.writelines(json.dumps({**now, **one._asdict()}) + "\n" for one in rows)
     print(HEAD)
     print("\n".join(one.row(before.get(one.name)) for one in rows))
     print("".join(f"\nnot measured: {f}" for f in failed))
