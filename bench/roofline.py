@@ -3,7 +3,7 @@
     python bench/roofline.py --text FILE.parquet [--recipe bert] [--size mini] [--device cpu|cuda]
 
 The bound is the time of every matrix product of one step (forward, both of backward), each measured alone at its exact
-shape in the precision of the run. Both the products and the step take turns."""
+shape in the precision of the run. Both the products and the step take turns; freed memory is kept, as in any run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ import torch
 from _ours import Ours, make_store, paragraphs
 from _ratio import interleave, machine
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from modeledge.engine.memory import keep_freed_memory
 
 PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "baddbmm": (1, 2)}
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--windows", type=int, default=7)
     given = parser.parse_args()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(paragraphs(given.text, 20000), Path(folder))
         rows = ["objectives=[{kind: mlm}]", "data.text={kind: full_sentences, length: 128}", "loop.precision=bf16"]
