@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modeledge.core import Batch, Facts, build, find
-from modeledge.engine.flex import WORTH, flex_gain, make_flexible
+from modeledge.engine.flex import flex_gain, make_flexible
 from modeledge.layers import attention
 from modeledge.visibility import Near, Ruled, Seen, both, see
 from modeledge.visibility.causal import causal
@@ -104,4 +104,4 @@ def test_its_gradients_are_those_under_a_mask(name):
 @pytest.mark.gpu
 def test_on_a_gpu_its_worth_is_measured_in_long_rows():
     gain, failed = flex_gain(torch.device("cuda"), "bf16", heads=12, head_width=64, length=1024)
-    assert gain > 0 and not failed and WORTH > 1
+    assert gain > 0 and not failed
