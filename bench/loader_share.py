@@ -35,7 +35,8 @@ def main() -> None:
         def again() -> float:
             start = time.perf_counter()
             for _ in range(given.steps):
-                ours.trainer.take(cached)
+                taken = ours.trainer.take(cached)
+            _ = taken and taken.told  # waits for the device
             return given.steps * cached.tokens / (time.perf_counter() - start)
 
         real, same = interleave(lambda: ours(given.steps), again, windows=given.windows)

@@ -15,7 +15,8 @@ from modeledge.objectives._momentum import Queue
 from modeledge.objectives.mlm import MaskedLM
 from modeledge.recipe.resolve import resolve
 from modeledge.recipe.schema import check
-from modeledge.run import checkpoint, compare, loop
+from modeledge.run import ahead, checkpoint, compare, loop
+from modeledge.run.ahead import Taken
 from modeledge.run.folder import read_metrics
 from modeledge.run.pretrain import pretrain
 
@@ -127,7 +128,7 @@ def test_a_bad_gradient_is_skipped_by_policy_and_leaves_the_weights_alone(train,
     def take(self, step):
         before = [p.detach().clone() for p in self.parameters]
         out = plain(self, step)
-        seen[step.number] = all(torch.equal(a, b) for a, b in zip(before, self.parameters, strict=True)), out[2]
+        seen[step.number] = all(torch.equal(a, b) for a, b in zip(before, self.parameters, strict=True)), out.good
         return out
 
     monkeypatch.setattr(loop.Trainer, "take", take)
@@ -346,13 +347,14 @@ def test_seconds_leave_out_evaluation_wherever_it_falls(train, monkeypatch, tmp_
 
     def take(self, step):
         now[0] += 1
-        return {"mlm": 1.0}, 1.0, True
+        return Taken(step, ["mlm"], torch.tensor([float(step.counts["mlm"]), 1.0]), lr=0.0)
 
     def judge(self):
         now[0] += 100
         return {"mlm": 1.0}, False
 
-    monkeypatch.setattr(loop, "time", clock)
+    for module in (loop, ahead):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(loop.Trainer, "take", take)
     monkeypatch.setattr(loop.Trainer, "judge", judge)
     train(steps=2002, sets=["loop.evaluate={every: 401, batches: 1}", "loop.save.minutes=0"])

@@ -129,6 +129,34 @@ def test_text_is_compiled_only_if_asked(text_store, toy):
         assert made.decide()["compile"] is compiled
 
 
+@pytest.mark.parametrize(
+    ("sets", "budget", "tried", "steps"),
+    [
+        ([], "30min", True, (1800 - 10 - 3) * 2),  # what the trial took is not trained
+        ([], "29min", False, (29 * 60 - 3) * 2),
+        (["loop.steps=3600"], None, True, 3600),
+        (["loop.steps=3500"], None, False, 3500),
+        ([], "3600steps", True, 3600),
+        (["loop.compile=graphs"], "1h", False, (3600 - 3) * 2),
+        (["loop.recompute=full"], "1h", False, (3600 - 3) * 2),
+    ],
+)
+def test_long_runs_on_a_gpu_find_out_how_to_compile(text_store, toy, monkeypatch, sets, budget, tried, steps):
+    recipe = check(resolve("bert", sets=[*toy, "loop.precision=bf16", "loop.batch=64", *sets]))
+    amount = parse_budget(budget) if budget else None
+    job = stage.Job({}, {"text": Store.open(text_store)}, None)
+    made = stage.Stage(job, recipe, 0, device=torch.device("cuda"), ranks=ALONE, budget=amount)
+    pace = stage.Pace(seconds=0.5, tokens=100, flop=2.0, spent=3.0)
+    monkeypatch.setattr(made, "pace", lambda known, flop=False: pace)
+    found = {"compile": "graphs", "compile_gain": 1.5, "trial_seconds": 10.0}
+    monkeypatch.setattr(stage, "fastest", lambda pace, say: found)
+    monkeypatch.setattr(stage, "flex_gain", lambda *where, **what: (0.0, ""))
+    known = made.decide()
+    assert known["steps"] == steps
+    assert known["compile"] == ("graphs" if tried or "loop.compile=graphs" in sets else False)
+    assert known.get("trial_seconds") == (10.0 if tried else None)
+
+
 def test_so_many_pictures_are_read_at_once_as_their_patches_allow(pictures, monkeypatch):
     recipe = check(resolve("vit", size="tiny", sets=["loop={batch: 12, steps: 1}"]))  # 8 x 8 patches a picture
     monkeypatch.setattr(stage, "ROWS_AT_ONCE", 200)

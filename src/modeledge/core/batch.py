@@ -75,6 +75,8 @@ class Batch(dict[str, Any]):
         out = Batch()
         for name, value in self.items():
             tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+            if torch.device(device).type == "cuda" and not tensor.is_cuda:
+                tensor = tensor.pin_memory()  # else the copy waits for the device
             tensor = tensor.to(device, non_blocking=True)
             narrow = tensor.dtype in (torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32)
             out[name] = tensor.long() if narrow else tensor

@@ -78,9 +78,10 @@ class Loop(Config):
     batch: rows in a global batch; rampup: smaller ones at first; unit tokens: as many rows as hold the tokens of
     `batch` full ones; micro: rows in one forward pass (0: as measured); steps: optimizer steps; clip: the largest
     global gradient norm (0: off); precision auto: bf16 where a short measurement says it pays; frozen: parts of the
-    model whose weights stay as they are, by the beginnings of their names (backbone.encoder); compile auto: where it
-    was seen to pay, of pictures on a CPU, in runs that are long enough; recompute: compute again in the backward, to
-    save memory, what is large and cheap (selective), or all of a layer (full)."""
+    model whose weights stay as they are, by the beginnings of their names (backbone.encoder); compile graphs: into
+    CUDA graphs, for models so small that a GPU waits for their kernels to be started; auto: where it was seen to pay,
+    of pictures on a CPU and by a trial on a GPU, in runs that are long enough; recompute: compute again in the
+    backward, to save memory, what is large and cheap (selective), or all of a layer (full)."""
 
     steps: Positive = 1000
     batch: Positive = 64
@@ -91,7 +92,7 @@ class Loop(Config):
     clip: Annotated[float, Field(ge=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     frozen: tuple[str, ...] = ()
-    compile: Literal[True, False, "auto"] = "auto"
+    compile: Literal[True, False, "graphs", "auto"] = "auto"
     recompute: Literal["none", "selective", "full"] = "none"
     workers: Count = 0
     evaluate: Evaluate = Evaluate()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import json
 import math
 import signal
@@ -25,6 +26,7 @@ from modeledge.engine.processes import ALONE, Ranks, sum_gradients
 from modeledge.optim import exchange, tell
 from modeledge.recipe.schema import Recipe
 from modeledge.run import checkpoint
+from modeledge.run.ahead import Ahead, Taken
 from modeledge.run.cost import Gauge
 from modeledge.run.evaluate import evaluate
 from modeledge.run.feed import Feed, Step, tokens
@@ -111,10 +113,15 @@ class Trainer:
             group["peak"] = group["lr"]
         self.schedule = find("optim.schedules", recipe.schedule.kind)(recipe.schedule)
         self.scaler = scaler(precision, device)
+        guarded = self.scaler.is_enabled() or recipe.loop.guard.on_bad == "skip"
+        self.waits = device.type == "cpu" or guarded or ranks.size > 1  # for each step, before its update
+        self.ahead = Ahead()
         self.position = Position()
         self.total = recipe.loop.steps
-        compiled = recipe.loop.compile is True  # what "auto" comes to was decided before
-        self.net: Callable[..., Any] = torch.compile(model) if compiled else model  # type: ignore[assignment]
+        compiled = recipe.loop.compile in (True, "graphs")  # what "auto" comes to was decided before
+        self.graphs = recipe.loop.compile == "graphs"
+        mode = "reduce-overhead" if self.graphs else None
+        self.net: Callable[..., Any] = torch.compile(model, mode=mode) if compiled else model  # type: ignore[assignment]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise RecipeError("every weight of this model stays as it is; there is nothing to train")
@@ -129,9 +136,11 @@ class Trainer:
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
-    def take(self, step: Step) -> tuple[dict[str, float], float, bool] | None:
-        """One optimizer step: (mean loss by name, gradient norm, whether it was applied); None if a signal came while
-        its micro-batches were added up, and all is as before it."""
+    def take(self, step: Step) -> Taken | None:
+        """One optimizer step; None if a signal came while its micro-batches were added up, and all is as before it.
+
+        A trainer that waits looks at the numbers before the update, and one that is not finite changes nothing. One
+        that does not wait finds out later, when the weights are lost: it can stop, and neither skip nor scale."""
         loop = self.recipe.loop
         set_seed(seed_of(loop.seed, "step", step.number, self.ranks.rank), self.device)
         factor = self.schedule.factor(step.number, self.total)
@@ -148,25 +157,24 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(grads)
-        *sums, size = torch.stack([*totals.values(), norm.float()]).tolist()  # the step's only wait for the device
-        means = {k: v / max(step.counts[k], 1) for k, v in zip(totals, sums, strict=True)}
-        finite = all(map(math.isfinite, means.values()))
-        good, overflow = finite and math.isfinite(size), finite and self.scaler.is_enabled()
-        if not good:
-            self.refuse(step, means, size, overflow=overflow)
+        numbers = torch.stack([*totals.values(), norm.float()])
+        taken, overflow = Taken(step, list(totals), numbers, self.optimizer.param_groups[0]["lr"]), False
+        if self.waits and not taken.finite:
+            taken.good, overflow = False, self.scaler.is_enabled() and all(map(math.isfinite, taken.told[0].values()))
+            self.refuse(taken, overflow=overflow)
         elif loop.clip > 0:
             nn.utils.clip_grads_with_norm_(self.parameters, loop.clip, norm)
-        if good or overflow:
+        if taken.good or overflow:
             self.scaler.step(self.optimizer)
         if self.scaler.is_enabled():
             self.scaler.update()
-        if not good:
+        if not taken.good:
             self.undo(running)
-            return means, size, good
+            return taken
         for _, objective in self.model.each():
             objective.after_step(step.number)
         self.optimizer.zero_grad(set_to_none=True)
-        return means, size, good
+        return taken
 
     def undo(self, running: list[Tensor]) -> None:
         """Leave no trace of the forward passes of a step that does not count; `running`: figures from before them."""
@@ -185,11 +193,15 @@ class Trainer:
         for names, micro in passes:
             if self.stop.asked and len(passes) > 1:
                 break
+            if self.graphs:
+                torch.compiler.cudagraph_mark_step_begin()
             with self.gauge.watch(tokens(micro)) if self.gauge else UNWATCHED as held:
                 with held, compute_in(self.precision, self.device):
                     sums = self.net(names, micro.tensors(self.device))
                     loss = self.combine(names, sums, step)
                 self.scaler.scale(loss).backward()
+            if self.graphs and done == 0 and len(passes) > 1:
+                self.keep_gradients()
             for name, value in sums.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
             done += 1
@@ -199,6 +211,11 @@ class Trainer:
         told = self.ranks.sum(torch.stack([totals[name] for name in sorted(totals)]))
         return dict(zip(sorted(totals), told, strict=True))
 
+    def keep_gradients(self) -> None:
+        """Bring the gradients away from where the next replay of the graph writes its own."""
+        for p in self.parameters:
+            p.grad = None if p.grad is None else p.grad.clone()
+
     def combine(self, names: tuple[str, ...], sums: dict[str, Any], step: Step) -> Tensor:
         """weight x total / global count, summed."""
         weights: dict[str, float] = {}
@@ -207,17 +224,21 @@ class Trainer:
         parts = [sums[k].total * (weights[k] / max(step.counts[k], 1)) for k in sums]
         return torch.stack(parts).sum()
 
-    def refuse(self, step: Step, means: dict[str, float], norm: float, *, overflow: bool) -> None:
+    def refuse(self, taken: Taken, *, overflow: bool) -> None:
         """A step whose numbers are not finite: stop, or skip it, as the recipe says; say where it came from.
 
         overflow: only a scaled gradient is not: the scaler halves its scale, and the next step is likely to fit."""
-        guard, position = self.recipe.loop.guard, self.position
+        guard, position, step = self.recipe.loop.guard, self.position, taken.step
+        means, norm = taken.told
         if overflow and position.skipped_in_row < OVERFLOWS:
             position.skipped, position.skipped_in_row = position.skipped + 1, position.skipped_in_row + 1
             return
-        bad = next((n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()), None)
-        grads = ((n, p.grad) for n, p in self.model.named_parameters() if p.grad is not None)
-        bad = bad or next((f"the gradient of {n}" for n, g in grads if not torch.isfinite(g).all()), "the loss")
+        bad = "the gradient" if all(map(math.isfinite, means.values())) else "the loss"
+        if self.waits:  # else later steps have spread it over all weights
+            weights = (n for n, p in self.model.named_parameters() if not torch.isfinite(p).all())
+            grads = ((n, p.grad) for n, p in self.model.named_parameters() if p.grad is not None)
+            slopes = (f"the gradient of {n}" for n, g in grads if not torch.isfinite(g).all())
+            bad = next(itertools.chain(weights, slopes), bad)
         rows = ", ".join(f"{k}: {[int(r) for r in v[:8]]}" for k, v in step.rows.items())
         last = checkpoint.steps_in(self.folder.checkpoints)[-1:] if self.folder else []
         text = (
@@ -264,7 +285,6 @@ class Trainer:
 
     def _steps(self) -> tuple[dict[str, float], dict[str, float], str]:
         loop, position = self.recipe.loop, self.position
-        every = max(1, self.total // 1000)
         means: dict[str, float] = {}
         valid: dict[str, float] = {}
         worse = False
@@ -272,35 +292,51 @@ class Trainer:
             valid, worse = self.judge()  # a signal came before it could be done
         if worse or (loop.evaluate.patience and position.worse_in_row >= loop.evaluate.patience):
             return means, valid, "patience"
-        mark, spent, since = time.perf_counter(), 0.0, 0
+        self.ahead = Ahead()
         for step in self.feed.steps(position.step, self.total, workers=loop.workers):
             taken = self.take(step)
             if taken is None:
+                means = self.settle() or means
                 self.save(must=True)
                 return means, valid, "signal"
             self.stop.listen()
-            means, norm, good = taken
+            position.step, position.tokens = step.number + 1, position.tokens + step.tokens
+            taken.tokens = position.tokens
+            self.ahead.open.append(taken)
             if self.gauge is not None:
                 self.weigh(self.gauge, step)
-            now = time.perf_counter()
-            spent, since, mark, took = spent + now - mark, since + step.tokens, now, now - mark
-            position.step, position.tokens = step.number + 1, position.tokens + step.tokens
-            position.seconds += took
-            position.skipped_in_row = 0 if good else position.skipped_in_row
-            if position.step % every == 0 or position.step == self.total:
-                self.note(means, norm, since / max(spent, 1e-9))
-                spent, since = 0.0, 0
+            if self.waits or self.ahead.due:
+                means = self.settle()
             asked, old = self.ranks.each(bool(self.stop.asked), self._old())
-            if self._due(loop.evaluate.every) and not asked:
+            last, judges, saves = position.step == self.total, *map(self._due, (loop.evaluate.every, loop.save.every))
+            if asked or old or last or judges or saves:
+                means = self.settle() or means
+            if judges and not asked:
                 begun = time.perf_counter()
                 valid, worse = self.judge()
-                mark += time.perf_counter() - begun
+                self.ahead.mark += time.perf_counter() - begun
                 asked = self.ranks.any(bool(self.stop.asked))
-            if asked or worse or old or position.step == self.total or self._due(loop.save.every):
-                self.save(must=asked or worse or position.step == self.total)
+            if asked or worse or old or last or saves:
+                self.save(must=asked or worse or last)
             if asked or worse:
                 return means, valid, "signal" if asked else "patience"
         return means, valid, ""
+
+    def settle(self) -> dict[str, float]:
+        """Hear how the steps went that were not asked about, and log those that are due; the losses of the last.
+
+        Raises RunError if one was not finite."""
+        position, means = self.position, {}
+        for taken, seconds in self.ahead.hear():
+            if taken.good and not taken.finite:
+                self.refuse(taken, overflow=False)
+            means, norm = taken.told
+            position.seconds += seconds
+            position.skipped_in_row = 0 if taken.good else position.skipped_in_row
+            self.ahead.count(seconds, taken.step.tokens)
+            if (taken.step.number + 1) % max(1, self.total // 1000) == 0 or taken.step.number + 1 == self.total:
+                self.note(taken, self.ahead.rate())
+        return means
 
     def _old(self) -> bool:
         """Whether the first process finds the last checkpoint old."""
@@ -330,13 +366,13 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and self.position.step % every == 0
 
-    def note(self, means: dict[str, float], norm: float, rate: float) -> None:
+    def note(self, taken: Taken, rate: float) -> None:
         """One line of metrics, and the progress bar."""
-        lr = self.optimizer.param_groups[0]["lr"]
-        p = self.position
+        (means, norm), at, p = taken.told, taken.step.number + 1, self.position
         share = rate * self.flop_per_token / self.ranks.size / self.rate if self.rate else 0.0
-        self.progress.update(p.step, {**means, "lr": lr}, tokens_per_second=rate, share=share)
-        record = {"step": p.overall, "stage": p.stage, "loss": means, "lr": lr, "norm": norm, "tokens": p.tokens}
+        self.progress.update(at, {**means, "lr": taken.lr}, tokens_per_second=rate, share=share)
+        record = {"step": p.before + at, "stage": p.stage, "loss": means, "lr": taken.lr, "norm": norm}
+        record["tokens"] = taken.tokens
         speed = {"tokens_per_second": round(rate, 1), "seconds": round(p.seconds, 3)}
         speed |= {"share": round(share, 4)} if share else {}
         self.log({**record, **speed, "memory": peak_bytes(self.device)})

@@ -8,7 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -23,6 +23,7 @@ from modeledge.recipe.resolve import Tree
 from modeledge.recipe.schema import Loop, Recipe
 from modeledge.run import checkpoint
 from modeledge.run.budget import Budget
+from modeledge.run.compiling import STEPS, TRIED, Pace, fastest
 from modeledge.run.cost import step_flop
 from modeledge.run.feed import Feed
 from modeledge.run.folder import RunFolder
@@ -72,15 +73,6 @@ class Done:
     folder: RunFolder | None
     decided: list[dict[str, Any]]
     baselines: dict[str, dict[str, float]]
-
-
-class Pace(NamedTuple):
-    """The usual seconds of a step, its tokens and operations (0: not counted), and what finding out took."""
-
-    seconds: float
-    tokens: float
-    flop: float
-    spent: float
 
 
 class Stage:
@@ -167,7 +159,7 @@ class Stage:
             "bf16_gain": round(gain, 2),
             "micro": micro,
             "steps": loop.steps,
-            "compile": loop.compile is True,
+            "compile": loop.compile if loop.compile != "auto" else False,
         }
         backbone = self.recipe.backbone
         if heads := getattr(backbone, "heads", 0):
@@ -176,23 +168,38 @@ class Stage:
             known |= {"flex": gain >= WORTH, "flex_gain": round(gain, 2)} if gain else {}
             if failed:
                 self.job.progress.say(f"attention by masks: FlexAttention did not work here ({failed})")
-        unsettled = loop.compile == "auto" and self.compiles_well()
-        if unsettled and self.budget is not None and self.budget.unit == "seconds":
-            known["compile"], unsettled = self.budget.amount >= REPAID, False
-        if self.budget is not None:
-            known |= self.measure(known, self.budget)
-        if unsettled and known["steps"] >= LEAST_STEPS:
-            pace = known.get("seconds_per_step") or self.pace(known).seconds
-            known["compile"] = known["steps"] * pace >= REPAID
+        known |= self.settle(known)
         said = json.dumps(known)
         return json.loads(self.ranks.tell(said))
+
+    def settle(self, known: dict[str, Any]) -> dict[str, Any]:
+        """The number of steps and whether to compile: which of the two tells the other depends on the budget."""
+        auto = self.recipe.loop.compile == "auto" and self.recipe.loop.recompute == "none"
+        seen, tries = auto and self.compiles_well(), auto and self.device.type == "cuda"
+        timed = self.budget is not None and self.budget.unit == "seconds"
+        if timed and seen:
+            known = known | {"compile": self.budget.amount >= REPAID}  # type: ignore[union-attr]
+        elif timed and tries and self.budget.amount >= TRIED:  # type: ignore[union-attr]
+            known = known | self.fastest(known)
+        if self.budget is not None:
+            known = known | self.measure(known, self.budget)
+        if (seen or tries) and not timed and known["steps"] >= LEAST_STEPS:
+            seconds = known["steps"] * (known.get("seconds_per_step") or self.pace(known).seconds)
+            if tries and seconds >= TRIED:
+                return known | self.fastest(known)
+            return known | {"compile": seen and seconds >= REPAID}
+        return known
+
+    def fastest(self, known: dict[str, Any]) -> dict[str, Any]:
+        """What is decided about compiling on a GPU."""
+        return fastest(lambda way: self.pace(known | {"compile": way}, least=STEPS), self.job.progress.say)
 
     def compiles_well(self) -> bool:
         """Whether compiling was seen to pay here at all: pictures alone, which have one size, on a CPU, with a compiler
         of C++ (`bench/vision.py`; rows of text are of many sizes, each compiled anew)."""
         pictures = all(config.kind == "images" for config in self.recipe.data.values())
         there = shutil.which(os.environ.get("CXX", "g++")) is not None
-        return pictures and there and self.device.type == "cpu" and self.recipe.loop.recompute == "none"
+        return pictures and there and self.device.type == "cpu"
 
     def measure(self, known: dict[str, Any], budget: Budget) -> dict[str, Any]:
         """Turn the stage's budget into steps."""
@@ -205,7 +212,9 @@ class Stage:
                 " than this machine could do"
             )
         pace = self.pace(known, flop=budget.unit == "flop")
-        left = Budget(max(budget.amount - pace.spent, pace.seconds), "seconds") if budget.unit == "seconds" else budget
+        left, spent = budget, pace.spent + known.get("trial_seconds", 0.0)
+        if budget.unit == "seconds":
+            left = Budget(max(budget.amount - spent, pace.seconds), "seconds")
         return {
             "steps": left.steps(tokens=pace.tokens, flop=pace.flop, seconds=pace.seconds),
             "seconds_per_step": round(pace.seconds, 5),
@@ -213,21 +222,22 @@ class Stage:
             **said,
         }
 
-    def pace(self, known: dict[str, Any], *, flop: bool = False) -> Pace:
-        """Time a few steps on a model that is then thrown away; count its operations too if asked."""
+    def pace(self, known: dict[str, Any], *, flop: bool = False, least: int = 3) -> Pace:
+        """Time a few steps, at least so many, on a model that is then thrown away; count its operations if asked."""
         model = make_model(self.recipe, self.facts, seed=self.recipe.loop.seed)
         feed, _ = self.feeds(model, known)
         trainer = self.trainer(model, feed, None, known, None)
         operations = self.flop(trainer, feed) if flop else 0.0
-        begun, times, counted = time.perf_counter(), [], 0
-        while self.ranks.any(len(times) < 3 or (time.perf_counter() - begun < 4.0 and len(times) < 20)):
+        begun, times, losses, counted = time.perf_counter(), [], [], 0
+        while self.ranks.any(len(times) < least or (time.perf_counter() - begun < 4.0 and len(times) < 20)):
             start = time.perf_counter()
             step = feed.step(feed.batches.usual + len(times))
-            trainer.take(step)
+            if (taken := trainer.take(step)) is not None:
+                losses.append(sum(taken.told[0].values()))  # waits for the device
             times.append(time.perf_counter() - start)
             counted += step.tokens
         usual = sorted(times[1:])[len(times[1:]) // 2]
-        return Pace(usual, counted / len(times), operations, time.perf_counter() - begun)
+        return Pace(usual, counted / len(times), operations, time.perf_counter() - begun, tuple(losses))
 
     def flop(self, trainer: Trainer, feed: Feed) -> float:
         """Operations of a step; of eight over the run where the objectives take turns or batches grow, on average."""
