@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+# Empty: what was compiled is kept, for the commands that tests start and for the next tier.
+export PYTHONDONTWRITEBYTECODE :=
 OUT ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 FAST := not slow and not gpu and not net and not contract
 SHAPES := --jaxtyping-packages=modeledge.losses,modeledge.views.corrupt,modeledge.views.arrange,beartype.beartype

@@ -125,6 +125,7 @@ def test_a_number_out_of_range_is_refused_before_anything_is_read(run, tmp_path,
     assert code == 2 and f"Invalid value for '{option.split()[0]}'" in said, said
 
 
+@pytest.mark.contract
 def test_fifty_seeded_typos_each_point_at_the_right_key(tmp_path, run):
     keys = sorted({p for path, _ in leaves(resolve("bert", size="tiny").keys) for p in path if isinstance(p, str)})
     known = {
@@ -201,6 +202,7 @@ def test_a_wrong_column_names_the_columns_there_are(run, texts, tmp_path):
     assert code == 2 and "did you mean 'text'" in said, said
 
 
+@pytest.mark.contract
 def test_a_line_of_a_hundred_megabytes_is_refused_with_its_place(run, tmp_path):
     path = tmp_path / "long.jsonl"
     with path.open("wb") as file:

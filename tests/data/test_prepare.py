@@ -34,6 +34,7 @@ def documents_of(store: Store, tokenizer) -> list[str]:
     return [tokenizer.decode(store["tokens"][a:b]) for a, b in zip(at, at[1:], strict=False)]
 
 
+@pytest.mark.contract
 def test_tokens_are_those_of_each_document_encoded_whole(document, write, tokenizer, tmp_path):
     documents = [document(n) for n in range(200)]
     summary = prepare(write("a.jsonl", documents), out=tmp_path / "s", tokenizer=tokenizer, valid_fraction=0.1)

@@ -37,6 +37,7 @@ ALTERNATING = ["data.text={kind: segment_pair, length: 32}", "objectives=[{kind:
                "mix={kind: sample}"]  # fmt: skip
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("sets", [[], ["loop.micro=2", "loop.save.every=5"], ALTERNATING])
 def test_without_waiting_a_run_is_the_same_to_the_last_bit(train, hasty, tmp_path, sets):
     sets = [*sets, "loop.evaluate={every: 4, batches: 1}"]

@@ -210,6 +210,7 @@ def test_a_batch_the_processes_cannot_share_is_refused(make):
         make(ranks=Ranks(0, 5))
 
 
+@pytest.mark.contract
 def test_static_masks_return_with_the_row_and_dynamic_ones_do_not(make):
     def targets(sets, epochs):
         feed, _ = make(sets=sets, batch=1, micro=1)

@@ -27,10 +27,6 @@ NOUNS, PLACES, VERBS = ["dog", "cat", "bird", "fish"], ["garden", "house", "rive
 FAST = {"lr": 3e-3, "batch": 16}
 
 
-def silent(text):
-    """Where nobody listens."""
-
-
 def statements(n, seed):
     """Rows with everything the tasks ask for; the answers can be read off the words."""
     rng = np.random.default_rng(seed)
@@ -118,9 +114,8 @@ def ask(task, data, **changes):
 def taught(models, table, tmp_path_factory):
     """The folder of a toy BERT that knows the places, and what it got on the validation rows."""
     out = tmp_path_factory.mktemp("taught") / "o"
-    return out, finetune(
-        models("bert"), ask("classify", table), Tuning(epochs=100, most=120, **FAST), out=out, quiet=True
-    )
+    tuning = Tuning(epochs=100, most=120, **FAST)
+    return out, finetune(models("bert"), ask("classify", table), tuning, out=out, quiet=True)
 
 
 def test_a_toy_learns_to_tell_the_place(taught):
@@ -168,6 +163,7 @@ def test_a_model_remembers_how_its_options_were_numbered(models, table, tmp_path
     assert found[0] == found[1]
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_a_prepared_table_is_read_in_the_model_s_own_ids_only(models, table, tmp_path, family):
     files = {"valid": [str(table.with_name("x.valid.jsonl"))], "label": "place"}
@@ -203,7 +199,7 @@ def test_predict_needs_no_labels_and_keeps_the_order(taught, tmp_path):
 
 def test_tags_of_words_that_a_row_has_no_room_for_count_as_o(models, table):
     short = ask("tag", table, length=8)
-    setting = Setting(load_model(models("bert")), short, Tuning(), say=silent)
+    setting = Setting(load_model(models("bert")), short, Tuning(), say=str)
     gold = [np.where(r["labels"] < 0, 0, r["labels"]) for r in _rows(setting.valid)]
     answers = read_tags(gold, setting.valid)
     assert all(len(a["tags"]) == len(r.value["words"]) for a, r in zip(answers, setting.valid.records, strict=True))
@@ -212,7 +208,7 @@ def test_tags_of_words_that_a_row_has_no_room_for_count_as_o(models, table):
 
 
 def test_answers_are_cut_from_the_passage_by_characters(models, table):
-    setting = Setting(load_model(models("bert")), ask("span_qa", table), Tuning(), say=silent)
+    setting = Setting(load_model(models("bert")), ask("span_qa", table), Tuning(), say=str)
     raw = []
     for row, begin, end in zip(
         _rows(setting.valid), setting.valid.extra["begins"], setting.valid.extra["ends"], strict=True
@@ -227,7 +223,7 @@ def test_a_token_counts_in_the_window_where_it_has_most_context(models, table, t
     passage = " ".join(NOUNS * 20)
     row = {"question": "Who ?", "text": passage, "answers": ["cat"], "starts": [4]}
     file = write(tmp_path / "long.jsonl", [row, row])
-    setting = Setting(load_model(models("bert")), ask("span_qa", file, length=32), Tuning(), say=silent)
+    setting = Setting(load_model(models("bert")), ask("span_qa", file, length=32), Tuning(), say=str)
     source, main = setting.source, most_context(setting.source)
     spans = source.table.fields["passage_spans"]
     for nth in range(2):
@@ -262,7 +258,7 @@ def test_every_family_classifies_in_its_own_form(models, table, tmp_path, family
 def test_gpt_reads_start_a_delimiter_b_extract_and_keeps_its_old_rows(models, table):
     loaded = load_model(models("gpt2"))
     pair = Question("classify", table, columns={"text": "text", "second": "question", "label": "place"})
-    setting = Setting(loaded, pair, Tuning(), say=silent)
+    setting = Setting(loaded, pair, Tuning(), say=str)
     special, frame = setting.facts.special, setting.facts.tokenizer.frame(pair=True)
     assert (frame.before, frame.between, frame.after) == tuple((special[r],) for r in ("start", "delimiter", "extract"))
     assert setting.facts.vocab == loaded.facts.vocab + 3
@@ -308,7 +304,7 @@ def test_the_recurrent_language_model_fades_beside_a_task_with_layers_of_its_own
 
 
 def test_without_a_weight_there_is_no_language_model_head_to_train(models, table):
-    setting = Setting(load_model(models("gpt2")), ask("classify", table), Tuning(), say=silent)
+    setting = Setting(load_model(models("gpt2")), ask("classify", table), Tuning(), say=str)
     assert [o["kind"] for o in setting.tree(0).keys["objectives"]] == ["classify"]
 
 
@@ -325,7 +321,7 @@ def test_features_are_mixed_from_all_layers_and_leave_the_backbone_alone(models,
 
 def test_a_mix_takes_the_place_of_the_backbones_own_pooler(models, table):
     loaded, tuning = load_model(models("bert")), Tuning(train="head", mix=True)
-    classify, tag = (Setting(loaded, ask(t, table), tuning, say=silent).objective() for t in ("classify", "tag"))
+    classify, tag = (Setting(loaded, ask(t, table), tuning, say=str).objective() for t in ("classify", "tag"))
     assert classify["pool"] == "cls" and "pool" not in tag and tag["mix"] == {"kind": "scalar_mix"}
 
 
@@ -345,13 +341,14 @@ def test_an_encoder_decoder_learns_to_classify(models, table):
     assert tuned.figures[0]["accuracy"] > 0.9
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("family", "name", "kind"), [("unilm", "both", "mask_target"), ("glm", "infill", "blank_target")]
 )
 def test_models_that_fill_blanks_go_on_with_their_head_when_they_are_taught_to_write(models, table, family, name, kind):
     loaded = load_model(models(family))
     question = Question("text_to_text", table, columns={"label": "place"}, length=32)
-    setting = Setting(loaded, question, Tuning(), say=silent)
+    setting = Setting(loaded, question, Tuning(), say=str)
     assert setting.objective()["kind"] == kind
     if family == "unilm":
         assert setting.objective()["visible"] == {"rule": "prefix", "segments": (4, 5)}
@@ -361,10 +358,11 @@ def test_models_that_fill_blanks_go_on_with_their_head_when_they_are_taught_to_w
     assert all(torch.equal(job.init[n.replace(f".{name}.", f".{kind}.")], t) for n, t in old.items())
 
 
+@pytest.mark.contract
 def test_text_to_text_goes_on_with_the_pre_trained_head(models, table):
     loaded = load_model(models("t5"))
     question = Question("text_to_text", table, columns={"label": "place"}, length=32)
-    job = Setting(loaded, question, Tuning(), say=silent).job(0, None, device="cpu", progress=None)
+    job = Setting(loaded, question, Tuning(), say=str).job(0, None, device="cpu", progress=None)
     old = {n.removeprefix("objectives.denoise."): t for n, t in own_tensors(loaded.model).items() if ".denoise." in n}
     new = {n.removeprefix("objectives.seq2seq."): t for n, t in job.init.items() if n.startswith("objectives.seq2seq.")}
     assert old.keys() == new.keys() and all(torch.equal(t, new[n]) for n, t in old.items())
@@ -385,6 +383,7 @@ def test_the_same_seed_gives_the_same_figures_and_seeds_give_an_interval(models,
     assert "3 seeds" in str(tuned)
 
 
+@pytest.mark.contract
 def test_seeds_that_nobody_judges_lie_where_it_says(models, table, tmp_path):
     alone = tmp_path / "alone.jsonl"
     alone.write_text(table.read_text())
@@ -399,7 +398,7 @@ def test_few_labels_are_the_same_rows_for_every_contender_and_others_for_another
     loaded = load_model(models("bert"))
 
     def rows(seed, **how):
-        setting = Setting(loaded, ask("classify", table), Tuning(labels=20, **how), say=silent)
+        setting = Setting(loaded, ask("classify", table), Tuning(labels=20, **how), say=str)
         job = setting.job(seed, None, device="cpu", progress=None)
         from modeledge.recipe.schema import check
 
@@ -411,16 +410,16 @@ def test_few_labels_are_the_same_rows_for_every_contender_and_others_for_another
 
 def test_a_taught_model_can_be_taught_again_with_a_fresh_head_for_other_classes(taught, table):
     loaded = load_model(taught[0])
-    same = Setting(loaded, ask("classify", table), Tuning(), say=silent).job(0, None, device="cpu", progress=None)
+    same = Setting(loaded, ask("classify", table), Tuning(), say=str).job(0, None, device="cpu", progress=None)
     other = ask("classify", table, columns={"label": "which"})
-    fresh = Setting(loaded, other, Tuning(), say=silent).job(0, None, device="cpu", progress=None)
+    fresh = Setting(loaded, other, Tuning(), say=str).job(0, None, device="cpu", progress=None)
     assert "objectives.classify.head.out.weight" in same.init
     assert not any(n.startswith("objectives.classify") for n in fresh.init) and len(fresh.init) > 20
 
 
 def test_from_scratch_takes_nothing_over(models, table):
     loaded = load_model(models("bert"))
-    make = lambda scratch: Setting(loaded, ask("classify", table), Tuning(scratch=scratch), say=silent)  # noqa: E731
+    make = lambda scratch: Setting(loaded, ask("classify", table), Tuning(scratch=scratch), say=str)  # noqa: E731
     assert make(True).job(0, None, device="cpu", progress=None).init is None
     init = make(False).job(0, None, device="cpu", progress=None).init
     assert torch.equal(init["backbone.embedding.word.weight"], loaded.model.backbone.embed.weight)
@@ -458,6 +457,7 @@ def test_an_empty_table_is_refused(models, tmp_path):
     assert "the file is empty" in wrong(models, Question("classify", write(tmp_path / "e.jsonl", [])))
 
 
+@pytest.mark.contract
 def test_a_row_longer_than_the_model_is_refused_and_longer_texts_are_counted(models, table):
     said = wrong(models, ask("classify", table, length=4096))
     assert "places for 512 tokens" in said
@@ -476,7 +476,7 @@ def test_what_an_architecture_cannot_do_is_said(models, table):
 
 
 def test_overrides_reach_the_recipe_and_wrong_ones_are_named(models, table):
-    setting = Setting(load_model(models("bert")), ask("classify", table), Tuning(sets=("optim.lr=0.5",)), say=silent)
+    setting = Setting(load_model(models("bert")), ask("classify", table), Tuning(sets=("optim.lr=0.5",)), say=str)
     assert setting.tree(0).keys["optim"]["lr"] == 0.5
     with pytest.raises(RecipeError, match="did you mean 'weight_decay'"):
         finetune(models("bert"), ask("classify", table), Tuning(sets=("optim.wieght_decay=1",)), quiet=True)

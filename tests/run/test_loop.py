@@ -65,6 +65,7 @@ def test_a_run_stopped_and_resumed_twice_is_the_uninterrupted_run_to_the_last_bi
     assert files[0] == files[1]
 
 
+@pytest.mark.contract
 def test_micro_batches_do_not_change_the_loss(train, losses):
     for micro in (8, 4, 1):
         still = ["backbone.dropout=0.0", "backbone.attention.dropout=0.0"]
@@ -74,6 +75,7 @@ def test_micro_batches_do_not_change_the_loss(train, losses):
         assert all(losses(other)[s]["mlm"] == pytest.approx(whole[s]["mlm"], abs=2e-6) for s in whole)
 
 
+@pytest.mark.contract
 def test_the_loss_falls_below_the_unigram_entropy(train):
     outcome = train(steps=250, sets=["optim.lr=5e-3", "loop.batch=32"])
     baselines = outcome.done.baselines["mlm"]
@@ -143,6 +145,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run(train, monkeypatch):
         train(sets=["loop.guard={on_bad: skip, skips: 3}"])
 
 
+@pytest.mark.contract
 def test_a_full_disk_during_a_periodic_save_is_survived_and_at_the_end_it_is_an_error(train, monkeypatch, tmp_path):
     plain = checkpoint.save_file
 
@@ -159,6 +162,7 @@ def test_a_full_disk_during_a_periodic_save_is_survived_and_at_the_end_it_is_an_
     assert train(sets=["loop.save={every: 2, keep: 9}"], resume=True).done.result.position.step == 12
 
 
+@pytest.mark.contract
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, losses, monkeypatch, capsys, tmp_path):
     sets = ["loop.save.every=3"]
     train("whole", sets=sets)
@@ -198,6 +202,7 @@ def test_other_data_is_refused_on_resume(train, monkeypatch, tmp_path, corpus, t
         pretrain("bert", data=[str(tmp_path / "other")], out=tmp_path / "run", sets=wanted, resume=True, quiet=True)
 
 
+@pytest.mark.contract
 def test_a_folder_that_holds_a_run_or_is_being_written_is_refused(train, tmp_path):
     train(steps=2)
     with pytest.raises(InputError, match="already holds a run\n  next: add --resume"):
@@ -217,6 +222,7 @@ def test_resuming_where_there_is_nothing_and_a_missing_step_are_refused(train):
         train(steps=4, sets=["loop.save.every=2"], resume=True, step=3)
 
 
+@pytest.mark.contract
 def test_patience_stops_the_run_and_what_is_kept_is_the_best_step(train, tmp_path):
     sets = ["loop.evaluate={every: 2, batches: 2, patience: 2}", "loop.save={every: 2, keep: 1}", "optim.lr=0.5"]
     outcome = train(steps=60, sets=sets)
@@ -228,6 +234,7 @@ def test_patience_stops_the_run_and_what_is_kept_is_the_best_step(train, tmp_pat
     assert valid["mlm"] == pytest.approx(position.best, abs=1e-6)
 
 
+@pytest.mark.contract
 def test_stages_follow_one_another_with_the_weights_carried_over(text_store, tmp_path, toy):
     recipe = tmp_path / "staged.yaml"
     recipe.write_text("extends: bert\nstages: [{loop: {steps: 3}}, {loop: {steps: 2}, optim: {lr: 0.0}}]\n")
@@ -331,6 +338,7 @@ def test_figures_that_cannot_be_written_are_said_once_and_do_not_end_the_run(tra
     assert said.count("metrics.jsonl: No space left on device; training goes on") == 1
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("lr", "expected"), [(0.0, r"mlm after 4\d% of the steps: nothing learnt"), (30.0, "diverged")]
 )
@@ -340,6 +348,7 @@ def test_a_run_that_learns_nothing_or_diverges_says_so_before_its_end(train, cap
     assert len(re.findall(expected, said)) == 1 and "next: " in said
 
 
+@pytest.mark.contract
 def test_seconds_leave_out_evaluation_wherever_it_falls(train, monkeypatch, tmp_path):
     """On a clock by which a step takes a second and an evaluation a hundred."""
     now = [0.0]
@@ -369,6 +378,7 @@ def test_the_remedy_for_too_few_rows_works_with_the_same_folder(train):
     assert train(steps=2, sets=["loop.batch=4"]).done.result.position.step == 2
 
 
+@pytest.mark.contract
 def test_a_run_is_not_resumed_with_another_budget(train, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 3)

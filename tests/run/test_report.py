@@ -111,6 +111,7 @@ def test_a_folder_that_is_no_run_is_an_input_error(tmp_path):
         read_run(tmp_path)
 
 
+@pytest.mark.contract
 def test_stages_are_drawn_one_behind_the_other_and_summed(train, tmp_path):
     train(sets=["stages=[{loop: {steps: 3}}, {loop: {steps: 2}}]"])
     run = read_run(tmp_path / "run")

@@ -55,6 +55,7 @@ def test_a_try_that_failed_leaves_nothing_for_the_next_one_to_train_on(texts, to
     assert "river" in counted and "field" not in counted
 
 
+@pytest.mark.contract
 def test_going_on_with_other_raw_files_is_refused(texts, toy):
     sets = [*toy, "loop.steps=2", "tokenizer.vocab=100"]
     pretrain("bert", data=[str(texts / "one.jsonl")], out=texts / "run", sets=sets, quiet=True)

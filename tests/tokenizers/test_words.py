@@ -59,6 +59,7 @@ def test_a_word_with_a_letter_that_was_never_seen_is_unknown_as_a_whole(make):
     assert tokenizer.encode_batch(["thезe"])[0].tolist() == [tokenizer.special["unk"]]
 
 
+@pytest.mark.contract
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.text(

@@ -39,6 +39,9 @@ from modeledge.run.thaw import freeze_below, live_groups
 
 SAVING = 50.0
 """Checkpoints by the clock are at least so many times as far apart as the last one took to save."""
+HEAVY = 1_000_000
+"""Weights to train from which on everything alive is searched for garbage first: that takes a third of a second, which
+is longer than toys train."""
 OVERFLOWS = 30
 """Steps in a row that dynamic loss scaling may need to find its scale: it starts at 2^16 and halves."""
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -267,7 +270,7 @@ class Trainer:
         """All steps and what follows them: the last losses, the last held-out figures, why it ended before its time."""
         self.model.train()
         self.progress.start(self.total, done=self.position.step)
-        gc.collect()
+        gc.collect(2 if sum(p.numel() for p in self.parameters) >= HEAVY else 1)
         gc.freeze()
         try:
             means, valid, why = self._steps()

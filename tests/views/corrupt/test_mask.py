@@ -125,6 +125,7 @@ def test_words_of_one_token_give_exactly_the_count():
     assert (chosen.sum(1) == 3).all()
 
 
+@pytest.mark.contract
 def test_ngram_lengths_are_6_to_3_to_2():
     rows, width = 5_000, 800
     maskable = np.ones((rows, width), bool)
