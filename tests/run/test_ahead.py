@@ -116,3 +116,17 @@ def test_several_steps_are_brought_at_once_each_with_its_own_losses():
     waiting.count(2.0, 30)
     waiting.count(1.0, 30)
     assert waiting.rate() == 20.0 and waiting.rate() == 0.0
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_loop_that_does_not_wait_computes_what_one_that_waits_does(train, losses, monkeypatch):
+    still = ["backbone.dropout=0.0", "backbone.attention.dropout=0.0"]
+    train("does not", steps=13, sets=still, device="cuda")
+    monkeypatch.setattr(loop.Trainer, "waits", property(lambda self: True, lambda self, value: None), raising=False)
+    train("waits", steps=13, sets=still, device="cuda")
+    for way in ("true", "graphs"):
+        train(way, steps=13, sets=[*still, f"loop.compile={way}", "loop.micro=4"], device="cuda")
+    plain = {step: found["mlm"] for step, found in losses("waits").items()}
+    assert len(plain) == 13
+    for run in ("does not", "true", "graphs"):
+        assert {step: found["mlm"] for step, found in losses(run).items()} == pytest.approx(plain, rel=1e-3)
