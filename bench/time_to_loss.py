@@ -133,7 +133,7 @@ class Trainer(Course):
 def judged(run: Path, store: Store) -> float:
     """The masked loss of a trained model on the common held-out rows, nats a token."""
     loaded = load_model(run)
-    loaded.model.objectives["mlm"].config.__dict__.update(static=0)  # the same masks for all
+    loaded.model.objectives["mlm"].config.__dict__.update(static=0, rate=0.15)  # the same masks for all
     config = find("data.sources", "full_sentences").Config(kind="full_sentences", length=LENGTH)
     rows = build("data.sources", config, store, loaded.facts, "valid")
     objectives = {"mlm": loaded.model.objectives["mlm"]}
