@@ -151,10 +151,22 @@ def test_long_runs_on_a_gpu_find_out_how_to_compile(text_store, toy, monkeypatch
     found = {"compile": "graphs", "compile_gain": 1.5, "trial_seconds": 10.0}
     monkeypatch.setattr(stage, "fastest", lambda pace, say: found)
     monkeypatch.setattr(stage, "flex_gain", lambda *where, **what: (0.0, ""))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
     known = made.decide()
     assert known["steps"] == steps
     assert known["compile"] == ("graphs" if tried or "loop.compile=graphs" in sets else False)
     assert known.get("trial_seconds") == (10.0 if tried else None)
+
+
+@pytest.mark.parametrize(("gib", "tokens"), [(0.001, 8192), (8, 8 * 2**30 // (2 * 40 * 32))])
+def test_a_gpu_reads_as_much_at_once_as_it_has_room_for(text_store, toy, monkeypatch, gib, tokens):
+    recipe = check(resolve("bert", sets=[*toy, "loop.precision=bf16", "loop={batch: 4096, steps: 1}"]))
+    job = stage.Job({}, {"text": Store.open(text_store)}, None)
+    made = stage.Stage(job, recipe, 0, device=torch.device("cuda"), ranks=ALONE)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(gib * 2**30), 0))
+    monkeypatch.setattr(stage, "flex_gain", lambda *where, **what: (0.0, ""))
+    assert made.at_once() == tokens
+    assert made.decide()["micro"] == min(4096, 8192 // 32 if gib < 1 else 4096)
 
 
 def test_so_many_pictures_are_read_at_once_as_their_patches_allow(pictures, monkeypatch):

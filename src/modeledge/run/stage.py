@@ -35,7 +35,9 @@ from modeledge.run.progress import Progress, Silent
 
 ROWS_AT_ONCE = 8192
 """Tokens in one forward pass when the recipe does not say: activations of small models then stay near the cache."""
-
+HELD = 40
+"""Bytes of activations for each token, layer and unit of width, at most: 34 in bf16 with dropout, beside attention's
+(Korthikanti et al., arXiv:2205.05198 §4.1). On a GPU half of the free memory may be filled with them."""
 
 REPAID = 600.0
 """Seconds of training that repay the minute that compiling takes, where steps are then a fifth faster."""
@@ -147,13 +149,21 @@ class Stage:
         """The model's width, as far as the recipe says it."""
         return int(getattr(self.recipe.backbone, "width", None) or 512)
 
+    def at_once(self) -> int:
+        """Tokens in one forward pass: few on a CPU, which has a cache to stay in; on a GPU what there is room for."""
+        if self.device.type != "cuda":
+            return ROWS_AT_ONCE
+        free, _ = torch.cuda.mem_get_info(self.device)
+        layers = int(getattr(self.recipe.backbone, "layers", None) or 12)
+        return max(ROWS_AT_ONCE, free // (2 * HELD * self.width() * layers))
+
     def decide(self) -> dict[str, Any]:
         """What the recipe leaves to the machine, decided once and written down: precision, micro-batch, steps."""
         loop = self.recipe.loop
         width = self.width()
         precision, gain = choose_precision(loop.precision, self.device, width=width)
         share = loop.batch // self.ranks.size
-        micro = loop.micro or largest_divisor(max(share, 1), max(1, ROWS_AT_ONCE // self.length()))
+        micro = loop.micro or largest_divisor(max(share, 1), max(1, self.at_once() // self.length()))
         known: dict[str, Any] = {
             "precision": precision,
             "bf16_gain": round(gain, 2),
