@@ -28,15 +28,15 @@ def append_pair(
 
     With `random_rate` B comes from the next row of the batch instead. The last three tokens of each row make room.
     `LEAST` places must follow those that are kept."""
-    b, t = ids.shape
-    place = np.arange(t)
-    end_a = kept + 1 + np.floor(rng.random((b, 1)) * (t - kept - 4)).astype(np.int64)  # where A's sep stands
-    elsewhere = rng.random((b, 1)) < random_rate
-    text = np.where(elsewhere & (place >= end_a), np.roll(ids, -1, axis=0), ids)
-    moved = np.take_along_axis(text, np.broadcast_to(np.where(place > end_a, place - 1, place), (b, t)), axis=1)
-    special = (place == end_a) | (place >= t - 2)
-    out = np.where(special, ids.dtype.type(sep), moved)
-    out[:, -1] = cls
-    segments = (place > end_a).astype(np.int8)
-    segments[:, -1] = 2
+    (b, t), row = ids.shape, np.arange(len(ids))
+    end_a = kept + 1 + np.floor(rng.random(b) * (t - kept - 4)).astype(np.int64)  # where A's sep stands
+    elsewhere = rng.random(b) < random_rate
+    out, segments, special = ids.copy(), np.zeros((b, t), np.int8), np.zeros((b, t), bool)
+    first = kept + 2  # place that B can begin at, one behind where its text stood
+    after = np.arange(first, t) > end_a[:, None]
+    np.copyto(out[:, first:], ids[np.where(elsewhere, (row + 1) % b, row), first - 1 : -1], where=after)
+    segments[:, first:] = after
+    out[row, end_a] = out[:, -2] = sep
+    special[row, end_a] = special[:, -2:] = True
+    out[:, -1], segments[:, -1] = cls, 2
     return Paired(out, segments, special)

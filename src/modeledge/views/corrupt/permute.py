@@ -38,11 +38,16 @@ def choose_spans(
     if word_starts is not None:
         begin = np.take_along_axis(_next(word_starts), np.minimum(begin, t), axis=1)
     inside = begin + n <= t
-    flat = (np.arange(b)[:, None] * (t + 1) + begin)[inside]
-    step = np.bincount(flat, minlength=b * (t + 1)) - np.bincount(flat + n[inside], minlength=b * (t + 1))
-    chosen = (np.cumsum(step.reshape(b, t + 1)[:, :t], axis=1) > 0) & maskable
-    chosen &= np.cumsum(chosen, axis=1) <= wanted[:, None]
-    return chosen | choose_exactly(maskable & ~chosen, wanted - chosen.sum(axis=1), rng)
+    first, sizes = (np.arange(0, b * t, t)[:, None] + begin)[inside], n[inside]
+    ends = np.cumsum(sizes)
+    chosen = np.zeros((b, t), bool)
+    chosen.reshape(-1)[np.arange(sizes.sum()) + np.repeat(first - ends + sizes, sizes)] = True
+    chosen &= maskable
+    found = chosen.sum(axis=1)
+    if (much := found > wanted).any():
+        chosen[much] &= np.cumsum(chosen[much], axis=1) <= wanted[much, None]
+        found = np.minimum(found, wanted)
+    return chosen | choose_exactly(maskable & ~chosen, wanted - found, rng)
 
 
 def _next(starts: Bool[np.ndarray, "b t"]) -> Int[np.ndarray, "b t+1"]:
