@@ -143,7 +143,7 @@ def kind_of_machine() -> str:
 
 def paged(page: str) -> str:
     """The page with what was recorded between its marks: of each tier the newest figure of each name on each
-    machine, and the ablation."""
+    machine, and the ablations."""
     for tier in TIERS:
         newest = {(r["name"], r["machine"]): r for r in records(HERE / "results" / f"{tier}.jsonl")}
         places: dict[str, list[str]] = {}
@@ -154,9 +154,11 @@ def paged(page: str) -> str:
         made = "\n" + "\n\n".join(tables or ["Not run yet."]) + "\n"
         page = between(page, tier, made)
     page = between(page, "time_to_loss", races(records(HERE / "results" / "time_to_loss.jsonl")))
-    found = HERE / "results" / "modern.json"
-    shown = markdown(read_claim(HERE / "modern.yaml"), read_outcome(found)) if found.is_file() else "Not run yet.\n"
-    return between(page, "ablation", "\n" + shown)
+    for mark, name in {"ablation": "modern", "additions": "modern_more"}.items():
+        found, claim = HERE / "results" / f"{name}.json", HERE / f"{name}.yaml"
+        shown = markdown(read_claim(claim), read_outcome(found)) if found.is_file() else "Not run yet.\n"
+        page = between(page, mark, "\n" + shown)
+    return page
 
 
 def races(found: list[dict[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from modeledge.run.progress import Silent
 from modeledge.run.trial import Trial
 
 ROOT = Path(__file__).parents[1]
+MARKS = ("cpu", "gpu", "time_to_loss", "ablation", "additions")
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_newest_record_of_a_name_is_shown_with_its_verdict(bench, monkeypatc
     where = {"date": "2026-01-01", "machine": "2 cores"}
     lines = [bench.json.dumps({**where, **one._asdict()}) for one in (told, again, less)]
     (tmp_path / "results" / "cpu.jsonl").write_text("\n".join(lines[:1]))
-    empty = "".join(f"<!-- {mark} --><!-- /{mark} -->\n" for mark in ("cpu", "gpu", "time_to_loss", "ablation"))
+    empty = "".join(f"<!-- {mark} --><!-- /{mark} -->\n" for mark in MARKS)
     assert "| a | 1.2 [1.10,1.30] | 1.5 | 2 | **below** |" in bench.paged(empty)
     (tmp_path / "results" / "cpu.jsonl").write_text("\n".join(lines))
     found = bench.paged(bench.paged(empty))
@@ -46,7 +47,8 @@ def test_the_newest_record_of_a_name_is_shown_with_its_verdict(bench, monkeypatc
     assert found.count("Measured on 2 cores, 2026-01-01.") == 1 and "Not run yet." in found
 
 
-def test_the_arms_of_the_ablation_resolve(tmp_path):
-    trial = Trial(ROOT / "bench" / "modern.yaml", tmp_path, data=tmp_path, device="cpu", progress=Silent())
+@pytest.mark.parametrize(("name", "own"), [("modern", "modern"), ("modern_more", "growing batches")])
+def test_the_arms_of_the_ablations_resolve(name, own, tmp_path):
+    trial = Trial(ROOT / "bench" / f"{name}.yaml", tmp_path, data=tmp_path, device="cpu", progress=Silent())
     trial.begin(trial.claim)
-    assert trial.claim.seeds >= 3 and {e.against for e in trial.claim.expect} | {"modern"} == set(trial.claim.arms)
+    assert trial.claim.seeds >= 3 and {e.against for e in trial.claim.expect} | {own} == set(trial.claim.arms)
