@@ -203,7 +203,7 @@ class Trainer:
                     sums = self.net(names, micro.tensors(self.device))
                     loss = self.combine(names, sums, step)
                 self.scaler.scale(loss).backward()
-            if self.graphs and done == 0 and len(passes) > 1:
+            if self.graphs and done + 1 < len(passes):
                 self.keep_gradients()
             for name, value in sums.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.total.detach().float()
