@@ -206,6 +206,20 @@ def test_what_a_budget_buys_is_told_by_the_usual_step_of_a_growing_batch(text_st
     assert 7 * sum(step.tokens for step in read) == pytest.approx(100000, rel=0.15)
 
 
+def test_operations_are_counted_over_the_run_where_steps_differ(text_store, toy):
+    def counted(*sets):
+        recipe = check(resolve("bert", sets=[*toy, "loop={batch: 32, micro: 32, steps: 1000}", *sets]))
+        job = stage.Job({}, {"text": Store.open(text_store)}, None)
+        made = stage.Stage(job, recipe, 0, device=torch.device("cpu"), ranks=ALONE, budget=parse_budget("1e12flop"))
+        return made.decide()["flop_per_step"]
+
+    many, few = (counted(f"objectives=[{{kind: mlm, rate: {rate}}}]") for rate in (0.6, 0.15))
+    falling = counted("objectives=[{kind: mlm, rate: [0.6, 0.15]}]")
+    assert falling == pytest.approx((many + few) / 2, rel=0.02) and many > 1.1 * few
+    growing = counted("loop={batch: 32, micro: 8, rampup: {start: 8, share: 0.3}, steps: 1000}")
+    assert growing == pytest.approx(28.4 / 32 * counted("loop.micro=8"), rel=0.03)
+
+
 @pytest.mark.parametrize("gain", [1.5, 1.05, 0.0])
 def test_flexible_attention_is_taken_where_it_pays_and_said_where_it_fails(text_store, toy, monkeypatch, gain):
     recipe, said = check(resolve("bert", sets=toy)), []

@@ -250,10 +250,12 @@ class Stage:
         return Pace(usual, counted / len(times), operations, time.perf_counter() - begun, tuple(losses))
 
     def flop(self, trainer: Trainer, feed: Feed) -> float:
-        """Operations of a step; of eight over the run where the objectives take turns or batches grow, on average."""
+        """Operations of a step; of sixteen over the run, on average, where the objectives take turns, batches grow or a
+        rate of masking falls."""
         total = self.recipe.loop.steps
-        alike = self.recipe.mix.kind == "sum" and self.recipe.loop.rampup is None
-        numbers = [0] if alike else [total * (2 * i + 1) // 16 for i in range(8)]
+        falls = any(isinstance(getattr(o.config, "rate", None), tuple) for o in feed.objectives.values())
+        alike = self.recipe.mix.kind == "sum" and self.recipe.loop.rampup is None and not falls
+        numbers = [0] if alike else [total * (2 * i + 1) // 32 for i in range(16)]
         return sum(step_flop(trainer, feed.step(number)) for number in numbers) / len(numbers)
 
     def settled(self, known: dict[str, Any]) -> Loop:
