@@ -67,12 +67,9 @@ class Ahead:
         since the last of these calls."""
         taken, self.open = self.open, []
         untold = [t for t in taken if "told" not in t.__dict__]
-        if len(untold) > 1:
-            numbers = iter(torch.cat([t.numbers for t in untold]).tolist())
-            for t in untold:
-                t.told = t.read([next(numbers) for _ in t.numbers])
-        elif untold:
-            _ = untold[0].told
+        numbers = iter(torch.cat([t.numbers for t in untold]).tolist() if untold else ())
+        for t in untold:
+            t.told = t.read([next(numbers) for _ in range(len(t.names) + 1)])
         now = time.perf_counter()
         each, self.mark = (now - self.mark) / max(len(taken), 1), now
         return [(t, each) for t in taken]

@@ -178,14 +178,14 @@ class Stage:
             known |= {"flex": gain >= WORTH, "flex_gain": round(gain, 2)} if gain else {}
             if failed:
                 self.job.progress.say(f"attention by masks: FlexAttention did not work here ({failed})")
-        known |= self.settle(known)
+        known |= self.plan(known)
         said = json.dumps(known)
         return json.loads(self.ranks.tell(said))
 
-    def settle(self, known: dict[str, Any]) -> dict[str, Any]:
+    def plan(self, known: dict[str, Any]) -> dict[str, Any]:
         """The number of steps and whether to compile: which of the two tells the other depends on the budget."""
         auto = self.recipe.loop.compile == "auto" and self.recipe.loop.recompute == "none"
-        seen, tries = auto and self.compiles_well(), auto and self.device.type == "cuda"
+        seen, tries = auto and self.compiles_well(), auto and self.device.type == "cuda" and self.ranks.size == 1
         timed = self.budget is not None and self.budget.unit == "seconds"
         if timed and seen:
             known = known | {"compile": self.budget.amount >= REPAID}  # type: ignore[union-attr]
@@ -201,8 +201,10 @@ class Stage:
         return known
 
     def fastest(self, known: dict[str, Any]) -> dict[str, Any]:
-        """What is decided about compiling on a GPU."""
-        return fastest(lambda way: self.pace(known | {"compile": way}, least=STEPS), self.job.progress.say)
+        """What is decided about compiling on a GPU that works alone: several would have to try and to fail together."""
+        found = fastest(lambda way: self.pace(known | {"compile": way}, least=STEPS), self.job.progress.say)
+        torch.compiler.reset()  # graphs keep the memory that they write to
+        return found
 
     def compiles_well(self) -> bool:
         """Whether compiling was seen to pay here at all: pictures alone, which have one size, on a CPU, with a compiler

@@ -30,14 +30,16 @@ def pack(
 
     The width is the longest row's, rounded up to a multiple of `multiple`."""
     b, head = len(tokens), int(begin is not None)
-    counts = head + keep.sum(axis=1)
+    at = np.flatnonzero(keep)  # of the rows end to end: half the cost of two indices
+    found = np.bincount(at // keep.shape[1], minlength=b)
+    counts = head + found
     lengths = counts + (end is not None)
     width = -(-max(int(lengths.max(initial=0)), 1) // multiple) * multiple
     ids = np.full((b, width), pad, tokens.dtype)
-    place = np.arange(width)
-    ids[(place >= head) & (place < counts[:, None])] = tokens[keep]
+    before = np.arange(b) * width + head - np.cumsum(found) + found
+    ids.reshape(-1)[np.arange(len(at)) + np.repeat(before, found)] = tokens.reshape(-1)[at]
     if begin is not None:
         ids[:, 0] = begin
     if end is not None:
         ids[np.arange(b), counts] = end
-    return Packed(ids, place < lengths[:, None])
+    return Packed(ids, np.arange(width) < lengths[:, None])
