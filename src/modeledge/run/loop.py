@@ -165,7 +165,7 @@ class Trainer:
         if self.waits and not taken.finite:
             taken.good, overflow = False, self.scaler.is_enabled() and all(map(math.isfinite, taken.told[0].values()))
             self.refuse(taken, overflow=overflow)
-        elif loop.clip > 0:
+        elif loop.clip > 0 and not (self.waits and taken.told[1] < 0.999 * loop.clip):  # else it multiplies by one
             nn.utils.clip_grads_with_norm_(self.parameters, loop.clip, norm)
         if taken.good or overflow:
             self.scaler.step(self.optimizer)
