@@ -101,6 +101,15 @@ python experiments/usefulness.py --model 20min=runs/pairs --out results/usefulne
 ```
 
 """,
+    "usefulness_modern_pairs_60.json": """
+## `modern_pairs`, an hour
+
+```bash
+modeledge pretrain modern_pairs --size mini --data stores/english --budget 60min --out runs/hour
+python experiments/usefulness.py --model 60min=runs/hour --labels 0 --out results/usefulness_modern_pairs_60
+```
+
+""",
 }
 
 

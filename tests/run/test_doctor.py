@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections import namedtuple
 
 import pytest
@@ -68,9 +67,7 @@ def test_a_process_that_fails_is_reported_with_its_last_words():
 
 @pytest.mark.slow
 @pytest.mark.multi
-def test_this_machine_passes_within_ten_seconds():
-    begun = time.perf_counter()
+def test_this_machine_passes():
     found = doctor.examine()
     assert found.ok, str(found)
     assert {line.name for line in found.lines} >= {"checkpoint", "two processes", "tokenizer", "bf16"}
-    assert time.perf_counter() - begun < 10
