@@ -67,7 +67,7 @@ def commands(tier: str, data: Path) -> dict[str, list[str]]:
         "cpu_natural": ["cpu_mlm.py", "--text", text],
         "cpu_full": ["cpu_mlm.py", "--text", text, "--lengths", "full", "--peer", "tuned"],
         "roofline": ["roofline.py", "--text", text],
-        "roofline_base": ["roofline.py", "--text", text, "--size", "base", "--set", "loop.batch=16"],
+        "roofline_base": ["roofline.py", "--text", text, "--size", "base", "--set", "loop.batch=64"],
         "step_overhead": ["step_overhead.py", "--text", text],
         "loader_share": ["loader_share.py", "--text", text],
         "data_view": ["data_view.py", "--text", text],

@@ -60,7 +60,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(paragraphs(given.text, 20000), Path(folder))
         rows = ["objectives=[{kind: mlm}]", "data.text={kind: full_sentences, length: 128}", "loop.precision=bf16"]
-        ours = Ours(store, given.recipe, size=given.size, sets=[*rows, *given.sets], device=given.device)
+        size = None if given.size == "base" else given.size  # a recipe as it is
+        ours = Ours(store, given.recipe, size=size, sets=[*rows, *given.sets], device=given.device)
         step = ours.feed.step(0)
         with Shapes() as shapes:
             ours.trainer.backward(step)
