@@ -19,6 +19,7 @@ from modeledge.backbones._levels import Levels
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Across, Cache, Context, Keep, Packed
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.positions import Positions
 from modeledge.visibility import Near, Ruled, Seen
 
@@ -85,7 +86,7 @@ class Transformer(nn.Module, Part):
         self.norm = find("layers.joins", config.join.kind).finish(
             lambda: build("layers.norms", config.norm, config.width)
         )
-        self.dropout = nn.Dropout(config.final_dropout)
+        self.dropout = Dropout(config.final_dropout)
         self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
         build("layers.inits", config.init, sizes)(self)
 

@@ -19,6 +19,7 @@ from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
 from modeledge.layers.attention._relative import distances
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.embeddings import Table
 from modeledge.visibility import Seen
 
@@ -47,7 +48,7 @@ class TransformerXL(nn.Module, Part):
             for block in self.blocks:
                 block.attention.content_bias = first.attention.content_bias  # type: ignore[union-attr]
                 block.attention.distance_bias = first.attention.distance_bias  # type: ignore[union-attr]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         draw(self, config.std)
 
     def levels(self) -> Levels:

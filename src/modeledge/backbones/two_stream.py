@@ -20,6 +20,7 @@ from modeledge.core import Batch, Facts, Output, Part, PartConfig, Slot, build, 
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
 from modeledge.layers.attention._relative import Keys, RelativeAttention, distances, reverse
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.embeddings import Table
 from modeledge.visibility import Seen
 
@@ -109,7 +110,7 @@ class TwoStream(nn.Module, Part):
         self.start = nn.Parameter(torch.empty(config.width))
         """What the query stream knows at first: the same vector everywhere."""
         self.blocks = nn.ModuleList(Layer(config, sizes) for _ in range(config.layers))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.pool = build("layers.pools", config.pool, sizes) if config.pool else None
         draw(self, config.std)
         nn.init.normal_(self.start, std=config.std)

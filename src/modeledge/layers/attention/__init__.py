@@ -17,6 +17,7 @@ from modeledge.layers.attention._cache import Cache
 from modeledge.layers.attention._flex import flexed
 from modeledge.layers.attention._near import Near, blocks, rows
 from modeledge.layers.attention._packed import Packed
+from modeledge.layers.dropout import dropout as drop
 from modeledge.layers.positions import Turn, stay
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def attend(
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=context.causal, dropout_p=dropout, scale=scale
         )
-    return F.dropout(weigh(q, k, context, scale=scale), dropout) @ v
+    return drop(weigh(q, k, context, scale=scale), dropout) @ v
 
 
 def weigh(

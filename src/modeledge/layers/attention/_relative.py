@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from modeledge.layers.dropout import dropout
 
 
 class Keys(NamedTuple):
@@ -113,4 +114,4 @@ class RelativeAttention(nn.Module):
         weights = scores.float().softmax(-1).to(scores.dtype)
         if mask is not None:
             weights = weights.masked_fill(~mask, 0.0)  # a row that sees nothing was uniform: nothing, not everything
-        return F.dropout(weights, self.dropout, self.training) @ keys.v, weights
+        return dropout(weights, self.dropout, self.training) @ keys.v, weights

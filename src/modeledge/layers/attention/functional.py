@@ -8,7 +8,6 @@ so scores and weights are gathered by distance and R is never repeated for each 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Across, Context, weigh
 from modeledge.layers.attention.softmax import Softmax
+from modeledge.layers.dropout import dropout
 
 
 class Functional(Softmax):
@@ -42,7 +42,7 @@ class Functional(Softmax):
         far = far.expand(*q.shape[:2], -1, -1)  # t s -> b h t s
         by_distance = (q * self.scale) @ table.T  # b h t dh -> b h t p
         weights = weigh(q, k, context, scale=self.scale, extra=by_distance.gather(-1, far))
-        weights = F.dropout(weights, self.dropout if self.training else 0.0)
+        weights = dropout(weights, self.dropout, self.training)
         at_distance = torch.zeros_like(by_distance).scatter_add(-1, far, weights)
         return weights @ v + at_distance @ table
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, InputError, PartConfig, RecipeError, Slot, build
 from modeledge.layers import Sizes
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.embeddings import Embedding
 from modeledge.layers.pixels import Pixels, normalise
 from modeledge.layers.positions import Positions
@@ -44,7 +45,7 @@ class Patches(Embedding):
         self.patch = nn.Conv2d(channels, sizes.width, config.patch, stride=config.patch, bias=config.bias)
         self.first = nn.Parameter(torch.zeros(1, int(config.first == "cls"), sizes.width))
         self.norm = build("layers.norms", config.norm, sizes.width) if config.norm else nn.Identity()
-        self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)
+        self.dropout = Dropout(sizes.dropout if config.dropout is None else config.dropout)
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:
         x = self.patch(normalise(batch["image"], self.pixels).to(self.patch.weight.dtype))

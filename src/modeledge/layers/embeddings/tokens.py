@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, PartConfig, RecipeError, Slot, build
 from modeledge.layers import Sizes
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.embeddings import Embedding, Table
 from modeledge.layers.positions import Positions
 
@@ -50,7 +51,7 @@ class Tokens(Embedding):
                 )
         self.types = nn.ModuleDict({field: nn.Embedding(rows, self.width) for field, rows in config.types.items()})
         self.norm = build("layers.norms", config.norm, self.width) if config.norm else nn.Identity()
-        self.dropout = nn.Dropout(sizes.dropout if config.dropout is None else config.dropout)
+        self.dropout = Dropout(sizes.dropout if config.dropout is None else config.dropout)
         self.project = nn.Linear(self.width, sizes.width) if config.width else nn.Identity()
 
     def forward(self, batch: Batch, positions: Positions, at: Int[Tensor, "_ t"]) -> Float[Tensor, "b t d"]:

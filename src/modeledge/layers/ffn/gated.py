@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from modeledge.core import Part
 from modeledge.layers import Sizes
 from modeledge.layers.activations import ACTIVATIONS
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.ffn import FeedForwardConfig
 
 
@@ -23,7 +24,7 @@ class Gated(nn.Module, Part):
         self.gate = nn.Linear(sizes.width, width, bias=config.bias)
         self.up = nn.Linear(sizes.width, width, bias=config.bias)
         self.activate = ACTIVATIONS[config.activation]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.down = nn.Linear(width, sizes.width, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from modeledge.core import Part
 from modeledge.layers import Sizes
 from modeledge.layers.activations import ACTIVATIONS
+from modeledge.layers.dropout import Dropout
 from modeledge.layers.ffn import FeedForwardConfig
 
 
@@ -22,7 +23,7 @@ class MLP(nn.Module, Part):
         width = config.width or 4 * sizes.width
         self.up = nn.Linear(sizes.width, width, bias=config.bias)
         self.activate = ACTIVATIONS[config.activation]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.down = nn.Linear(width, sizes.width, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:

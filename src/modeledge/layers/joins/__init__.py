@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modeledge.core import Part, PartConfig
+from modeledge.layers.dropout import Dropout
 
 
 class Join(nn.Module, Part):
@@ -16,7 +17,7 @@ class Join(nn.Module, Part):
 
     def __init__(self, config: PartConfig, norm: Callable[[], nn.Module], *, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b t d"], branch: Callable[..., Tensor], *args: Any) -> Float[Tensor, "b t d"]:
         raise NotImplementedError
