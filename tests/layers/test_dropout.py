@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from modeledge.layers.dropout import FEW, Dropout, dropout
 
@@ -50,4 +51,18 @@ def test_nothing_is_dropped_where_nothing_is_to_be():
     part = Dropout(0.5)
     assert not torch.equal(part(x), x)
     assert torch.equal(part.eval()(x), x) and torch.equal(dropout(x, 0.0), x)
-    assert len(dropout(torch.ones(8), 0.5)) == 8
+
+
+def test_few_numbers_are_dropped_by_torch():
+    x = torch.randn(FEW - 1)
+    torch.manual_seed(2)
+    out = dropout(x, 0.5)
+    torch.manual_seed(2)
+    assert torch.equal(out, F.dropout(x, 0.5))
+
+
+def test_what_is_computed_again_drops_the_same():
+    x = torch.randn(FEW, requires_grad=True)
+    out = checkpoint(lambda x: dropout(x, 0.5).square(), x, use_reentrant=False)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, 8 * x.detach() * (out.detach() != 0))

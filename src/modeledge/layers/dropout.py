@@ -27,7 +27,8 @@ class Dropout(nn.Dropout):
 
 
 def dropout(x: Float[Tensor, "*n"], rate: float, training: bool = True) -> Float[Tensor, "*n"]:
-    """Each number becomes zero with probability `rate`, else it is divided by 1 - `rate`; `x` itself if not training.
+    """Each number becomes zero with probability `rate` (0 <= rate < 1), else it is divided by 1 - `rate`; `x` itself if
+    not training.
 
     Chance comes from torch's generator of the device."""
     if not training or rate == 0:
