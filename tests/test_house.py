@@ -112,6 +112,12 @@ def test_model_files_know_nothing_of_processes():
     )
 
 
+def test_dropout_has_one_home():
+    nodes = ((f, n) for f, tree in sources().items() if f != "layers/dropout.py" for n in ast.walk(tree))
+    found = ((f, n) for f, n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n) in ("nn.Dropout", "F.dropout"))
+    none([f"{f}:{n.lineno}: torch's own, slow on a CPU; take layers/dropout.py" for f, n in found])
+
+
 def test_oracles_stay_in_tests_and_extras_are_imported_only_where_they_are_used():
     bad = [
         f"{f}:{line}: {n} is not a run-time dependency"

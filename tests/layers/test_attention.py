@@ -106,6 +106,17 @@ def test_dropout_acts_in_training_only():
     assert torch.equal(part(x, Context()), part(x, Context()))
 
 
+def test_dropout_takes_a_share_of_the_weights_and_scales_up_the_others(monkeypatch):
+    q, k = torch.randn(2, 4, 4, 64, 8)
+    v = torch.eye(64).expand(4, 4, 64, 64)  # what is read is the weights themselves
+    weights = attention.attend(q, k, v, Context(), scale=0.3)
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", None)  # on a CPU torch's way is the slower one
+    dropped = attention.attend(q, k, v, Context(), scale=0.3, dropout=0.25)
+    gone = dropped == 0
+    assert abs(float(gone.double().mean()) - 0.25) < 3 * (0.25 * 0.75 / gone.numel()) ** 0.5
+    torch.testing.assert_close(dropped[~gone], weights[~gone] / 0.75)
+
+
 def masks(t=6):
     """Every form a mask may have, among them rows that see nothing."""
     some = torch.rand(2, 1, t, t) < 0.5

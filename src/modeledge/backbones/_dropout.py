@@ -4,12 +4,12 @@ Source: Gal and Ghahramani, arXiv:1512.05287; the rates as AWD-LSTM, arXiv:1708.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import Config
+from modeledge.layers.dropout import dropout
 
 
 class Variational(Config):
@@ -30,4 +30,4 @@ class RowDropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        return x * F.dropout(x.new_ones(len(x), 1, x.shape[-1]), self.rate, self.training)
+        return x * dropout(x.new_ones(len(x), 1, x.shape[-1]), self.rate, self.training)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from modeledge.layers.dropout import dropout
+
 Held = tuple[Tensor, Tensor]
 """What a layer remembers: its output b p and its cell b c."""
 
@@ -43,7 +45,7 @@ class Recurrence(nn.Module):
 
     def thinned(self) -> Float[Tensor, "g p"]:
         """The weights from step to step, some of them left out in training."""
-        return F.dropout(self.again, self.drop, self.training) if self.drop else self.again
+        return dropout(self.again, self.drop, self.training)
 
     def fused(self, x: Float[Tensor, "b t d"], held: Held) -> tuple[Float[Tensor, "b t p"], Held]:
         """All steps in torch's kernel."""

@@ -22,6 +22,7 @@ from modeledge.backbones._recurrence import Recurrence
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, Slot, build, find, part
 from modeledge.layers import Sizes
 from modeledge.layers.attention import Keep
+from modeledge.layers.dropout import Dropout
 from modeledge.visibility import Seen
 
 
@@ -90,7 +91,7 @@ class LSTM(nn.Module, Part):
             between = (rates.between for _ in outs[1:])
             self.drops = nn.ModuleList(RowDropout(rate) for rate in (rates.input, *between, rates.output))
         else:
-            self.drops = nn.ModuleList(nn.Dropout(rates) for _ in range(config.layers + 1))
+            self.drops = nn.ModuleList(Dropout(rates) for _ in range(config.layers + 1))
 
     @property
     def embed(self) -> nn.Module | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,7 +55,7 @@ class Seq2SeqLSTM(nn.Module, Part):
         attends: Literal["last", "ends"] = "last"
         residual: Literal["none", "first"] = "none"
         tables: Literal["shared", "own"] = "shared"
-        dropout: float | Variational = 0.0
+        dropout: Annotated[float, Field(ge=0, lt=1)] | Variational = 0.0
 
     decodes = True
     """It writes: what follows `decoder_ids`, reading `ids`."""

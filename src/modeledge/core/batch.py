@@ -72,12 +72,13 @@ class Batch(dict[str, Any]):
         """The same batch as tensors; integers become int64 on the device, booleans and floats stay as they are."""
         import torch
 
-        out, pins = Batch(), torch.device(device).type == "cuda"
+        out, device = Batch(), torch.device(device)
+        narrow = (torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32)
         for name, value in self.items():
             tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-            if pins and not tensor.is_cuda:
-                tensor = tensor.pin_memory()  # else the copy waits for the device
-            tensor = tensor.to(device, non_blocking=True)
-            narrow = tensor.dtype in (torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32)
-            out[name] = tensor.long() if narrow else tensor
+            if tensor.device != device:
+                if device.type == "cuda" and not tensor.is_cuda:
+                    tensor = tensor.pin_memory()  # else the copy waits for the device
+                tensor = tensor.to(device, non_blocking=True)
+            out[name] = tensor.long() if tensor.dtype in narrow else tensor
         return out

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from modeledge.layers.dropout import Dropout
+
 STD = 0.05
 """Standard deviation of the weights."""
 
@@ -17,7 +19,7 @@ class Scorer(nn.Module):
 
     def __init__(self, width: int, *, dropout: float = 0.2):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense, self.norm = nn.Linear(width, width, bias=False), nn.LayerNorm(width)
         self.out = nn.Linear(width, 1, bias=False)
         for layer in (self.dense, self.out):

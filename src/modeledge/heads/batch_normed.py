@@ -5,12 +5,17 @@ last one): states that were kept small in pre-training reach the classifier at f
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import Facts, Part, PartConfig
 from modeledge.heads import linear
+from modeledge.layers.dropout import Dropout
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class BatchNormed(nn.Module, Part):
@@ -20,14 +25,14 @@ class BatchNormed(nn.Module, Part):
         """hidden: width of the layer before the last; dropout: of what that layer reads and of what the last reads."""
 
         hidden: int = Field(50, ge=1)
-        dropout: tuple[float, float] = (0.4, 0.1)
+        dropout: tuple[Rate, Rate] = (0.4, 0.1)
 
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module, outputs: int = 2):
         super().__init__()
         width: int = backbone.width  # type: ignore[assignment]
         first, last = config.dropout
-        self.read = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(first), linear(width, config.hidden), nn.ReLU())
-        self.out = nn.Sequential(nn.BatchNorm1d(config.hidden), nn.Dropout(last), linear(config.hidden, outputs))
+        self.read = nn.Sequential(nn.BatchNorm1d(width), Dropout(first), linear(width, config.hidden), nn.ReLU())
+        self.out = nn.Sequential(nn.BatchNorm1d(config.hidden), Dropout(last), linear(config.hidden, outputs))
 
     def forward(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
         """Unnormalised log-probabilities of the classes."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from modeledge.core import Facts, Part, PartConfig
 from modeledge.heads import linear
 from modeledge.layers.activations import ACTIVATIONS, Activation
+from modeledge.layers.dropout import Dropout
 
 
 class Classifier(nn.Module, Part):
@@ -29,7 +30,7 @@ class Classifier(nn.Module, Part):
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module, outputs: int = 2):
         super().__init__()
         width: int = backbone.width  # type: ignore[assignment]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.dense = linear(width, config.hidden) if config.hidden else None
         self.activate = ACTIVATIONS[config.activation]
         self.out = linear(config.hidden or width, outputs, bias=config.bias)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from modeledge.core import Batch, Facts, Output, Part, PartConfig, RecipeError, Slot, build, part
+from modeledge.layers.dropout import Dropout
 
 
 class Encoder(nn.Module, Part):
@@ -49,7 +50,7 @@ class Encoder(nn.Module, Part):
         read = config.words + mixed["input"]
         inner = config.dropout if config.layers > 1 else 0.0
         self.lstm = nn.LSTM(read, config.width, config.layers, batch_first=True, bidirectional=True, dropout=inner)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.width = 2 * config.width + mixed["output"]
         self.reads = next((mix.reads for mix in self.mixes.values()), ())
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from modeledge.core import Facts, Part, PartConfig
 from modeledge.heads import linear
 from modeledge.layers.activations import ACTIVATIONS, Activation
+from modeledge.layers.dropout import Dropout
 
 
 class PerToken(nn.Module, Part):
@@ -26,7 +27,7 @@ class PerToken(nn.Module, Part):
     def __init__(self, config: Config, facts: Facts, backbone: nn.Module, outputs: int = 1):
         super().__init__()
         width: int = backbone.width  # type: ignore[assignment]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.dense = linear(width, width) if config.transform == "dense" else None
         self.activate = ACTIVATIONS[config.activation]
         self.out = linear(width, outputs)

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, Output, Part, PartConfig
+from modeledge.layers.dropout import Dropout
 
 
 class ScalarMix(nn.Module, Part):
@@ -35,7 +36,7 @@ class ScalarMix(nn.Module, Part):
         self.reads = ("embedding", *(f"blocks.{i}" for i in range(backbone.config.layers)))
         self.weights = nn.Parameter(torch.zeros(len(self.reads)))
         self.gamma = nn.Parameter(torch.ones(()))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, out: Output, batch: Batch) -> Float[Tensor, "b t d"]:
         """The layers of a pass, mixed, place by place."""

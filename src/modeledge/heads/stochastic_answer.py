@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Facts, Part, PartConfig
 from modeledge.heads import linear
+from modeledge.layers.dropout import Dropout
 
 
 class StochasticAnswer(nn.Module, Part):
@@ -32,7 +33,7 @@ class StochasticAnswer(nn.Module, Part):
         super().__init__()
         width = backbone.width
         self.config = config
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.weigh = linear(width, 1)
         self.ask = linear(width, width)
         self.update = nn.GRUCell(width, width)

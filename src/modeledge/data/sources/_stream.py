@@ -56,26 +56,26 @@ class Stream:
 
     def cut(self, begins: Int[np.ndarray, " b"], width: int) -> Cut:
         """Rows of `width` places from `begins` on; places after the end of the stream repeat the last separator."""
-        first = self.document(begins)
+        b, first = len(begins), self.document(begins)
         last = self.document(np.minimum(begins + width - 1, self.length - 1))
-        turns = last - first  # how many documents begin inside each row
-        row = np.repeat(np.arange(len(begins)), turns)
-        nth = np.arange(len(row)) - np.repeat(np.cumsum(turns) - turns, turns)
-        at = self.starts[first[row] + 1 + nth] - begins[row]
-        new = np.zeros((len(begins), width), np.int32)
-        new[row, at] = 1  # documents are never empty, so no two begin at one place
-        doc = np.cumsum(new, axis=1, dtype=np.int32)
-        place = np.minimum(begins[:, None] + np.arange(width), self.length - 1)
-        separator = np.zeros((len(begins), width), bool)
-        separator[:, :-1] = new[:, 1:]
-        ends = begins + width
-        separator[:, -1] = self.starts[np.minimum(last + 1, len(self.starts) - 1)] <= ends
-        address = place - first[:, None] - doc
-        np.minimum(address, len(self.tokens) - 1, out=address)
-        ids = self.tokens[address].astype(np.int32)
+        pieces = last - first + 1  # documents of each row, the first and the last perhaps not whole
+        row = np.repeat(np.arange(b), pieces)
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        at = row * width + np.maximum(self.starts[first[row] + nth] - begins[row], 0)  # in the rows laid end to end
+        doc = np.repeat(nth.astype(np.int32), np.diff(at, append=b * width)).reshape(b, width)
+        separator = np.zeros((b, width), bool)
+        separator.reshape(-1)[at[nth > 0] - 1] = True
+        separator[:, -1] = self.starts[np.minimum(last + 1, len(self.starts) - 1)] <= begins + width
+        address = (begins - first)[:, None] + np.arange(width)
+        address -= doc
+
+        def read(column: np.ndarray) -> np.ndarray:
+            return column.take(address, mode="clip")  # after the end: the last token's
+
+        ids = read(self.tokens).astype(np.int32)
         np.copyto(ids, self.separator, where=separator)
-        words = None if self.words is None else self.words[address] | separator
-        notes = {name: blank(column[address], separator) for name, column in self.notes.items()}
+        words = None if self.words is None else read(self.words) | separator
+        notes = {name: blank(read(column), separator) for name, column in self.notes.items()}
         return Cut(ids, doc, separator, words, notes)
 
 

@@ -112,10 +112,13 @@ LONGEST_PLAIN = 512
 """Keys up to which attention in bf16 on a CPU is computed by plain products, whose scores are stored."""
 
 
-def plain_is_faster(q: Tensor, k: Tensor) -> bool:
-    """Whether plain matrix products beat the fused kernel: in bf16 on a CPU, where the fused kernel leaves the matrix
-    units idle, above all backwards (`bench/attention.py`: 1.4 to 3 times up to 512 keys, nothing at 1,024)."""
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[-2] <= LONGEST_PLAIN
+def plain_is_faster(q: Tensor, k: Tensor, dropout: float) -> bool:
+    """Whether plain matrix products beat torch's function, on a CPU: in bf16, where its fused kernel leaves the matrix
+    units idle, above all backwards (`bench/attention.py`: 1.4 to 3 times up to 512 keys, nothing at 1,024), and with
+    dropout, which has no fused kernel."""
+    if q.device.type != "cpu":
+        return False
+    return dropout > 0 or (q.dtype == torch.bfloat16 and k.shape[-2] <= LONGEST_PLAIN)
 
 
 def attend(
@@ -140,7 +143,7 @@ def attend(
     mask = context.mask
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
-    if not context.keep.wants(context.name) and not plain_is_faster(q, k):
+    if not context.keep.wants(context.name) and not plain_is_faster(q, k, dropout):
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=context.causal, dropout_p=dropout, scale=scale
         )

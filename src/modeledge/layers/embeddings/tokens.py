@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import Batch, Facts, PartConfig, RecipeError, Slot, build
 from modeledge.layers import Sizes
-from modeledge.layers.dropout import Dropout
+from modeledge.layers.dropout import Dropout, dropout
 from modeledge.layers.embeddings import Embedding, Table
 from modeledge.layers.positions import Positions
 
@@ -58,7 +57,7 @@ class Tokens(Embedding):
         x = batch["embedded"] if "embedded" in batch else self.word(batch["ids"])
         x = x if self.scale == 1.0 else self.scale * x
         if self.training and self.omit:
-            x = x * F.dropout(x.new_ones(self.words, 1), self.omit)[batch["ids"]]
+            x = x * dropout(x.new_ones(self.words, 1), self.omit)[batch["ids"]]
         for field, table in self.types.items():
             kinds = batch[field] if field in batch else torch.zeros_like(batch["ids"])
             x = x + table(kinds if kinds.ndim > 1 else kinds[:, None])

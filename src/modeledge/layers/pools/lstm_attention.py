@@ -6,13 +6,13 @@ tanh."""
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from modeledge.core import Batch, PartConfig
 from modeledge.layers import Sizes
+from modeledge.layers.dropout import dropout
 from modeledge.layers.pools import Pool
 
 
@@ -31,7 +31,7 @@ class LSTMAttention(Pool):
 
     def forward(self, states: Float[Tensor, "b t d"], batch: Batch) -> Float[Tensor, "b w"]:
         x, _ = self.read(states)
-        mask = F.dropout(x.new_ones(len(x), 1, x.shape[-1]), self.config.dropout, self.training)
+        mask = dropout(x.new_ones(len(x), 1, x.shape[-1]), self.config.dropout, self.training)
         x = x * mask
         return (self.weights(x, batch)[..., None] * x).sum(1)
 

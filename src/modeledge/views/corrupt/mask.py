@@ -6,7 +6,7 @@ factorisation orders (permute.py)."""
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer, UInt
 
 from modeledge.core import IGNORE, Draws
 
@@ -15,24 +15,30 @@ def choose_exactly(
     allowed: Bool[np.ndarray, "b t"], wanted: Int[np.ndarray, " b"], rng: Draws
 ) -> Bool[np.ndarray, "b t"]:
     """`wanted[i]` of the allowed places of row i, every set of that size equally likely; all, if there are fewer."""
-    order = random_order(allowed, rng)[:, : int(wanted.max(initial=0))]
-    chosen = np.zeros_like(allowed)
-    np.put_along_axis(chosen, order, np.arange(order.shape[1]) < wanted[:, None], axis=1)
-    return chosen & allowed
+    keys, _ = _keys(allowed, rng)
+    last = np.clip(wanted - 1, 0, allowed.shape[1] - 1)[:, None]
+    least = np.take_along_axis(np.sort(keys, axis=1), last, axis=1)  # no two keys of a row are equal
+    return allowed & (keys <= least) & (wanted > 0)[:, None]
 
 
 def random_order(first: Bool[np.ndarray, "b t"], rng: Draws) -> Int[np.ndarray, "b t"]:
-    """The places of each row: those that come `first` in random order, then the others.
+    """The places of each row: those that come `first` in random order, then the others."""
+    keys, bits = _keys(first, rng)
+    keys.sort(axis=1)
+    return (keys & keys.dtype.type((1 << bits) - 1)).astype(np.int64)
 
-    A random number and the place share one integer, because sorting integers is many times as fast as argsort."""
+
+def _keys(first: Bool[np.ndarray, "b t"], rng: Draws) -> tuple[UInt[np.ndarray, "b t"], int]:
+    """A number for each place, random but smaller for those that come `first`; its last `bits` are the place.
+
+    They share one integer, because sorting integers is many times as fast as argsort."""
     t = first.shape[1]
     bits = max(1, (t - 1).bit_length())
     dtype, size = (np.uint32, 32) if bits <= 12 else (np.uint64, 64)
     keys = rng.integers(0, 1 << (size - 1 - bits), first.shape, dtype=dtype) << dtype(bits)
     keys |= np.arange(t, dtype=dtype)
     keys |= (~first).astype(dtype) << dtype(size - 1)
-    keys.sort(axis=1)
-    return (keys & dtype((1 << bits) - 1)).astype(np.int64)
+    return keys, bits
 
 
 def budget(maskable: Bool[np.ndarray, "b t"], *, rate: float, most: int | None = None) -> Int[np.ndarray, " b"]:
