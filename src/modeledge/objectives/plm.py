@@ -147,5 +147,7 @@ class PermutationLM(Remembering):
 
 def gather_places(predicted: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the predicted tokens, b m, and the tokens there; rows with fewer are filled with place 0 and IGNORE."""
-    at, real = pack(np.broadcast_to(np.arange(ids.shape[1]), ids.shape), predicted, pad=0, multiple=8)
-    return at, np.where(real, np.take_along_axis(ids, at, axis=1), IGNORE)
+    at, real = pack(
+        np.arange(ids.size, dtype=np.int32).reshape(ids.shape), predicted, pad=0, multiple=8
+    )  # of the rows end to end
+    return at % ids.shape[1], np.where(real, ids.reshape(-1)[at], IGNORE)

@@ -16,9 +16,9 @@ def choose_exactly(
 ) -> Bool[np.ndarray, "b t"]:
     """`wanted[i]` of the allowed places of row i, every set of that size equally likely; all, if there are fewer."""
     keys, _ = _keys(allowed, rng)
-    last = np.clip(wanted - 1, 0, allowed.shape[1] - 1)[:, None]
-    least = np.take_along_axis(np.sort(keys, axis=1), last, axis=1)  # no two keys of a row are equal
-    return allowed & (keys <= least) & (wanted > 0)[:, None]
+    last = np.clip(wanted - 1, 0, allowed.shape[1] - 1)
+    bound = np.sort(keys, axis=1)[np.arange(len(keys)), last]  # no two keys of a row are equal
+    return allowed & (keys <= bound[:, None]) & (wanted > 0)[:, None]
 
 
 def random_order(first: Bool[np.ndarray, "b t"], rng: Draws) -> Int[np.ndarray, "b t"]:
@@ -35,9 +35,12 @@ def _keys(first: Bool[np.ndarray, "b t"], rng: Draws) -> tuple[UInt[np.ndarray, 
     t = first.shape[1]
     bits = max(1, (t - 1).bit_length())
     dtype, size = (np.uint32, 32) if bits <= 12 else (np.uint64, 64)
-    keys = rng.integers(0, 1 << (size - 1 - bits), first.shape, dtype=dtype) << dtype(bits)
+    keys = rng.integers(0, 1 << (size - 1 - bits), first.shape, dtype=dtype)
+    keys <<= dtype(bits)
     keys |= np.arange(t, dtype=dtype)
-    keys |= (~first).astype(dtype) << dtype(size - 1)
+    last = (~first).astype(dtype)
+    last <<= dtype(size - 1)
+    keys |= last
     return keys, bits
 
 
