@@ -1,8 +1,8 @@
 """Dropout. Source: Srivastava et al., JMLR 15 (2014); the kept scaled up while training, as in torch.
 
 torch draws the numbers of a CPU one by one on one thread, which takes a fifth of a step of BERT-base there. Here one
-draw of its generator decides about four numbers, and what is kept is remembered in a byte each: four times as fast, forward
-and backward together."""
+draw of its generator decides about four numbers, and what is kept is remembered in a byte each: four times as fast,
+forward and backward together."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _scaled(grads[0], *ctx.saved_tensors, ctx.scale), None
+        (kept,) = ctx.saved_tensors
+        return _scaled(grads[0], kept, ctx.scale), None
 
 
 def _scaled(x: Tensor, kept: Tensor, scale: float) -> Tensor:
