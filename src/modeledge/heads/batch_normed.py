@@ -16,6 +16,7 @@ from modeledge.heads import linear
 from modeledge.layers.dropout import Dropout
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
+"""A share of the numbers."""
 
 
 class BatchNormed(nn.Module, Part):

@@ -147,7 +147,6 @@ class PermutationLM(Remembering):
 
 def gather_places(predicted: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the predicted tokens, b m, and the tokens there; rows with fewer are filled with place 0 and IGNORE."""
-    at, real = pack(
-        np.arange(ids.size, dtype=np.int32).reshape(ids.shape), predicted, pad=0, multiple=8
-    )  # of the rows end to end
+    places = np.arange(ids.size, dtype=np.int32).reshape(ids.shape)  # of the rows end to end
+    at, real = pack(places, predicted, pad=0, multiple=8)
     return at % ids.shape[1], np.where(real, ids.reshape(-1)[at], IGNORE)
