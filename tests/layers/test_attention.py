@@ -5,7 +5,7 @@ import torch
 
 from modeledge.core import build, find
 from modeledge.layers import Sizes, attention
-from modeledge.layers.attention import Across, Cache, Context, Keep, Packed, _cache, _packed
+from modeledge.layers.attention import Across, Cache, Context, Keep, Packed, _blocked, _cache, _packed
 
 SIZES = Sizes(width=12, heads=3, head_width=5)
 
@@ -145,6 +145,40 @@ def test_bf16_on_a_cpu_takes_the_plain_way_and_stays_near_fp32(monkeypatch):
     half = attention.attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), Context(), scale=0.25)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("form", ["none", "causal", "bool", "float", "padding", "a head each"])
+def test_blocks_of_queries_give_the_output_and_gradients_of_plain_products(form, threads, monkeypatch):
+    monkeypatch.setattr(_blocked, "BLOCK", 4)
+    monkeypatch.setattr(_blocked.torch, "get_num_threads", lambda: threads)
+    q, k, v = torch.randn(3, 2, 3, 10, 5, dtype=torch.float64, requires_grad=True)
+    valid = torch.arange(10) < torch.tensor([7, 10])[:, None]
+    each = torch.rand(2, 3, 10, 10) < 0.4
+    some = masks(10) | {"padding": {"mask": valid[:, None, None]}, "a head each": {"mask": each}}
+    context, direction = Context(**some[form]), torch.randn(2, 3, 10, 5).double()
+    monkeypatch.setattr(attention, "plain_is_faster", lambda *_: True)
+    plain = attention.attend(q, k, v, context, scale=0.3)
+    out = _blocked.blocked(q, k, v, context.mask, causal=context.causal, scale=0.3)
+    torch.testing.assert_close(out, plain)
+    ours, known = (torch.autograd.grad((x * direction).sum(), (q, k, v)) for x in (out, plain))
+    for mine, his in zip(ours, known, strict=True):
+        torch.testing.assert_close(mine, his, rtol=1e-5, atol=1e-6)  # sums over blocks are in fp32
+
+
+def test_long_rows_in_bf16_are_read_in_blocks_backwards_where_there_are_matrix_units(monkeypatch):
+    q, k, v = torch.randn(3, 1, 2, 600, 16).bfloat16()
+    direction, grads = torch.randn(1, 2, 600, 16).bfloat16(), []
+    learned = torch.zeros(1, 2, 600, 600, dtype=torch.bfloat16, requires_grad=True)
+    for units, mask in ((False, None), (True, None), (True, learned)):
+        monkeypatch.setattr(attention, "matrix_units", lambda units=units: units)
+        inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+        out = attention.attend(*inputs, Context(mask=mask), scale=0.25)
+        assert ("Blocked" in type(out.grad_fn).__name__) == (units and mask is None)
+        grads.append(torch.autograd.grad(out, inputs, direction))
+    assert "Blocked" not in type(attention.attend(q, k, v, Context(), scale=0.25).grad_fn).__name__
+    for kernel, blocks in zip(*grads[:2], strict=True):
+        torch.testing.assert_close(blocks.float(), kernel.float(), atol=0.02, rtol=0.05)
 
 
 @pytest.mark.parametrize("steps", [16, 1])

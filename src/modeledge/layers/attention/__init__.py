@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from modeledge.core import Part, PartConfig
 from modeledge.layers import Sizes
+from modeledge.layers.attention._blocked import blocked, matrix_units
 from modeledge.layers.attention._cache import Cache
 from modeledge.layers.attention._flex import flexed
 from modeledge.layers.attention._near import Near, blocks, rows
@@ -121,6 +122,15 @@ def plain_is_faster(q: Tensor, k: Tensor, dropout: float) -> bool:
     return dropout > 0 or (q.dtype == torch.bfloat16 and k.shape[-2] <= LONGEST_PLAIN)
 
 
+def blocks_are_faster(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> bool:
+    """Whether the backward pass is worth its own way: on long rows in bf16 on a CPU with matrix units, unless the mask
+    is learned too."""
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or torch.compiler.is_compiling() or not matrix_units():
+        return False
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    return learns and (mask is None or not mask.requires_grad)
+
+
 def attend(
     q: Float[Tensor, "b h t dh"],
     k: Float[Tensor, "b h s dh"],
@@ -144,6 +154,8 @@ def attend(
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
     if not context.keep.wants(context.name) and not plain_is_faster(q, k, dropout):
+        if blocks_are_faster(q, k, v, mask):
+            return blocked(q, k, v, mask, causal=context.causal, scale=scale)
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=context.causal, dropout_p=dropout, scale=scale
         )

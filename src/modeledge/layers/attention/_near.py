@@ -48,12 +48,12 @@ class Band:
 
 def blocks(x: Float[Tensor, "b h t dh"], near: Near, *, keys: bool) -> Float[Tensor, "m h _ dh"]:
     """b x n blocks of queries, or of the keys (or values) each of them may see."""
-    b, h, t, dh = x.shape
-    x = F.pad(x.transpose(1, 2), (0, 0, 0, 0, 0, -t % near.size))
-    x = x.reshape(b, -1, near.size, h, dh)
+    if spare := -x.shape[2] % near.size:
+        x = F.pad(x, (0, 0, 0, spare))
+    x = x.unflatten(2, (-1, near.size)).transpose(1, 2)  # b n h c dh
     if keys:
         x = _Widen.apply(x, near.left, near.right)  # type: ignore[assignment]
-    return x.flatten(0, 1).transpose(1, 2)
+    return x.flatten(0, 1)
 
 
 def rows(x: Float[Tensor, "m h c dh"], b: int, t: int) -> Float[Tensor, "b h t dh"]:
@@ -63,23 +63,24 @@ def rows(x: Float[Tensor, "m h c dh"], b: int, t: int) -> Float[Tensor, "b h t d
 
 class _Widen(torch.autograd.Function):
     """Each block of c places with the last `left` of the block before it and the first `right` of the one after:
-    b n c h dh -> b n left+c+right h dh, zeros beyond the ends of the row."""
+    b n h c dh -> b n h left+c+right dh, zeros beyond the ends of the row."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, left: int, right: int) -> Tensor:
         ctx.left, ctx.right = left, right
-        b, n, c, *rest = x.shape
-        wide = x.new_zeros(b, n, left + c + right, *rest)
-        wide[:, :, left : left + c] = x
-        wide[:, 1:, :left] = x[:, :-1, c - left :]
-        wide[:, :-1, left + c :] = x[:, 1:, :right]
+        b, n, h, c, dh = x.shape
+        wide = x.new_empty(b, n, h, left + c + right, dh)
+        wide[..., left : left + c, :] = x
+        wide[:, 1:, :, :left] = x[:, :-1, :, c - left :]
+        wide[:, :-1, :, left + c :] = x[:, 1:, :, :right]
+        wide[:, 0, :, :left] = wide[:, -1, :, left + c :] = 0
         return wide
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (wide,), left, right = grads, ctx.left, ctx.right
-        c = wide.shape[2] - left - right
-        grad = wide[:, :, left : left + c].clone()
-        grad[:, :-1, c - left :] += wide[:, 1:, :left]
-        grad[:, 1:, :right] += wide[:, :-1, left + c :]
+        c = wide.shape[3] - left - right
+        grad = wide[..., left : left + c, :].clone()
+        grad[:, :-1, :, c - left :] += wide[:, 1:, :, :left]
+        grad[:, 1:, :, :right] += wide[:, :-1, :, left + c :]
         return grad, None, None

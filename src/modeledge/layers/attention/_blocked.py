@@ -1,0 +1,111 @@
+"""Attention over long rows in bf16 on a CPU with matrix units (AMX): torch's fused kernel forwards; backwards the
+weights are computed again by plain products, a block of queries at a time.
+
+The fused kernel's backward leaves the matrix units idle: blocks take .6 to .9 of its time from 1,024 to 4,096 keys
+(`bench/attention.py`). Without such units the products themselves are the slower part."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BLOCK = 512
+"""Queries at a time; their scores, as many heads at once as there are threads, are what has to stay near."""
+
+
+@cache
+def matrix_units() -> bool:
+    """Whether this CPU multiplies tiles of bf16 by itself."""
+    return torch.cpu._is_amx_tile_supported()
+
+
+def blocked(
+    q: Float[Tensor, "b h t dh"],
+    k: Float[Tensor, "b h s dh"],
+    v: Float[Tensor, "b h s dv"],
+    mask: Tensor | None,
+    *,
+    causal: bool,
+    scale: float,
+) -> Float[Tensor, "b h t dv"]:
+    """softmax(scale q k^T + mask) v; `mask` bool or float, without a gradient, each size its own or 1."""
+    return _Blocked.apply(q, k, v, mask, causal, scale)  # type: ignore[return-value]
+
+
+class _Blocked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+        ctx.save_for_backward(q, k, v, mask)
+        ctx.causal, ctx.scale = causal, scale
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, mask = ctx.saved_tensors
+        at_q, at_k, at_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for row in range(len(q)):
+            here = None if mask is None else mask[row if len(mask) > 1 else 0]
+            made = _row(q[row] * ctx.scale, k[row], v[row], grads[0][row], here, causal=ctx.causal)
+            at_q[row] = made[0] * ctx.scale
+            at_k[row], at_v[row] = (x.transpose(-1, -2) for x in made[1:])
+        return at_q, at_k, at_v, None, None, None
+
+
+def _row(
+    q: Float[Tensor, "h t dh"],
+    k: Float[Tensor, "h s dh"],
+    v: Float[Tensor, "h s dv"],
+    slope: Float[Tensor, "h t dv"],
+    mask: Tensor | None,
+    *,
+    causal: bool,
+) -> tuple[Float[Tensor, "h t dh"], Float[Tensor, "h dh s"], Float[Tensor, "h dv s"]]:
+    """The gradients of one row's scaled queries, keys and values; sums over blocks are in fp32."""
+    (h, t, _), many = q.shape, torch.get_num_threads()
+    turned_k, turned_v = (x.transpose(-1, -2).contiguous() for x in (k, v))
+    at_q = torch.empty_like(q)
+    at_k, at_v = (torch.zeros(x.shape, dtype=torch.float32) for x in (turned_k, turned_v))
+    for start in range(0, t, BLOCK):
+        asks = slice(start, min(start + BLOCK, t))
+        reads = slice(min(asks.stop, k.shape[1]) if causal else k.shape[1])
+        bias, blind = _rules(mask, asks, reads, causal=causal, like=q)
+        for first in range(0, h, many):
+            heads = slice(first, first + many)
+            asked, told = q[heads, asks], slope[heads, asks]
+            scores = asked @ turned_k[heads, :, reads]
+            if bias is not None:
+                scores += bias[heads] if len(bias) > 1 else bias
+            if blind is not None:
+                told = told.masked_fill(blind[heads] if len(blind) > 1 else blind, 0.0)
+            weights = scores.softmax(-1)
+            risen = told @ turned_v[heads, :, reads]
+            risen = torch.ops.aten._softmax_backward_data(risen, weights, -1, weights.dtype)
+            at_q[heads, asks] = risen @ k[heads, reads]
+            # not its transpose times the queries: a large left operand that lies the wrong way costs twice as much
+            at_k[heads, :, reads] += asked.transpose(-1, -2) @ risen
+            at_v[heads, :, reads] += told.transpose(-1, -2) @ weights
+    return at_q, at_k, at_v
+
+
+def _rules(
+    mask: Tensor | None, asks: slice, reads: slice, *, causal: bool, like: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """The part of a mask for a block as a term of its scores, and which of its queries see nothing."""
+    least = torch.finfo(like.dtype).min / 2  # not -inf: a row that sees nothing stays finite
+    if causal:
+        after = torch.arange(reads.stop) > torch.arange(asks.start, asks.stop)[:, None]
+        return like.new_zeros(1, *after.shape).masked_fill_(after, least), None
+    if mask is None:
+        return None, None
+    part = mask[:, asks if mask.shape[1] > 1 else slice(None), reads if mask.shape[2] > 1 else slice(None)]
+    seen = part > float("-inf") if part.is_floating_point() else part
+    bias = part.to(like.dtype) if part.is_floating_point() else like.new_zeros(part.shape)
+    blind = ~seen.any(-1, keepdim=True)
+    return bias.masked_fill(~seen, least), blind if blind.any() else None
