@@ -18,7 +18,7 @@ from modeledge.engine.memory import keep_freed_memory
 from modeledge.layers import attention
 
 PLAIN = [(64, 4, 32, 64), (16, 4, 128, 64), (16, 12, 128, 64), (4, 12, 512, 64)]
-BLOCKS = [(2, 12, 1024, 64), (1, 12, 2048, 64), (1, 4, 4096, 64)]
+BLOCKS = [(1, 12, 2048, 64), (1, 4, 4096, 64)]
 
 
 class Side:

@@ -167,6 +167,7 @@ def test_blocks_of_queries_give_the_output_and_gradients_of_plain_products(form,
 
 
 def test_long_rows_in_bf16_are_read_in_blocks_backwards_where_there_are_matrix_units(monkeypatch):
+    monkeypatch.setattr(attention, "SHORTEST_BLOCKED", 600)
     q, k, v = torch.randn(3, 1, 2, 600, 16).bfloat16()
     direction, grads = torch.randn(1, 2, 600, 16).bfloat16(), []
     learned = torch.zeros(1, 2, 600, 600, dtype=torch.bfloat16, requires_grad=True)

@@ -112,6 +112,9 @@ class Attention(nn.Module, Part):
 LONGEST_PLAIN = 512
 """Keys up to which attention in bf16 on a CPU is computed by plain products, whose scores are stored."""
 
+SHORTEST_BLOCKED = 2048
+"""Keys from which on the backward pass in bf16 on a CPU with matrix units is computed in blocks of queries."""
+
 
 def plain_is_faster(q: Tensor, k: Tensor, dropout: float) -> bool:
     """Whether plain matrix products beat torch's function, on a CPU: in bf16, where its fused kernel leaves the matrix
@@ -125,7 +128,9 @@ def plain_is_faster(q: Tensor, k: Tensor, dropout: float) -> bool:
 def blocks_are_faster(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> bool:
     """Whether the backward pass is worth its own way: on long rows in bf16 on a CPU with matrix units, unless the mask
     is learned too."""
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or torch.compiler.is_compiling() or not matrix_units():
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or k.shape[-2] < SHORTEST_BLOCKED or not matrix_units():
+        return False
+    if torch.compiler.is_compiling():
         return False
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     return learns and (mask is None or not mask.requires_grad)
