@@ -210,7 +210,7 @@ def check(tree: Tree) -> Recipe:
     try:
         return Recipe.model_validate(keys)
     except ValidationError as error:
-        lines = [_line(tree, e) for e in _flat(error.errors())]
+        lines = [_line(tree, e) for e in _fitting(keys, _flat(error.errors()))]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -224,6 +224,37 @@ def _flat(errors: Any, above: Path_ = (), room: tuple[str, str] | None = None) -
         else:
             out.append({**e, "loc": loc, "part": room, "above": above})
     return out
+
+
+def _fitting(keys: dict[str, Any], errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The errors, with paths that the tree has. Where a value may have one of several shapes pydantic says what is
+    wrong with each and names it in the path: what is told is of the shapes that fit farthest."""
+    out = []
+    farthest: dict[Path_ | None, int] = {}
+    for e in errors:
+        above, _ = _walk(keys, e["above"])
+        loc, fork = _walk(keys, e["loc"], lacks=e["type"] == "missing")
+        out.append(({**e, "loc": loc, "above": above}, fork))
+        farthest[fork] = max(farthest.get(fork, 0), len(loc))
+    return [e for e, fork in out if fork is None or len(e["loc"]) == farthest[fork]]
+
+
+def _walk(keys: dict[str, Any], path: Path_, *, lacks: bool = False) -> tuple[Path_, Path_ | None]:
+    """A path without the steps that are no keys, and where the first of those stood. `lacks`: the last step is a key
+    that is missing."""
+    out: list[str | int] = []
+    here: Any = keys
+    fork: Path_ | None = None
+    for i, step in enumerate(path):
+        items = enumerate(here) if isinstance(here, list) else here.items() if isinstance(here, dict) else ()
+        inside: dict[Any, Any] = dict(items)
+        if step in inside:
+            here = inside[step]
+        elif not (lacks and i == len(path) - 1):
+            fork = tuple(out) if fork is None else fork
+            continue
+        out.append(step)
+    return tuple(out), fork
 
 
 def _fields(error: dict[str, Any], end: int | None = -1) -> list[str]:
