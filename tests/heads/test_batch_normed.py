@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 
 from modeledge.core import Facts, find
 
@@ -34,3 +36,9 @@ def test_afterwards_a_row_s_scores_are_its_own_and_close_to_those_of_training():
     head.eval()
     torch.testing.assert_close(head(x[:1]), head(x)[:1])
     torch.testing.assert_close(head(x), trained, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("rates", [(1.0, 0.1), (0.4, -0.1)])
+def test_a_rate_is_a_share_and_some_of_the_values_stay(rates):
+    with pytest.raises(ValidationError, match="dropout"):
+        find("heads", "batch_normed").Config(kind="batch_normed", dropout=rates)

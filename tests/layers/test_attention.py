@@ -148,15 +148,20 @@ def test_bf16_on_a_cpu_takes_the_plain_way_and_stays_near_fp32(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("form", ["none", "causal", "bool", "float", "padding", "a head each"])
+@pytest.mark.parametrize("form", [*masks(), "padding", "padding, a view", "a head each", "one for all rows"])
 def test_blocks_of_queries_give_the_output_and_gradients_of_plain_products(form, threads, monkeypatch):
     monkeypatch.setattr(_blocked, "BLOCK", 4)
     monkeypatch.setattr(_blocked.torch, "get_num_threads", lambda: threads)
     q, k, v = torch.randn(3, 2, 3, 10, 5, dtype=torch.float64, requires_grad=True)
     valid = torch.arange(10) < torch.tensor([7, 10])[:, None]
     each = torch.rand(2, 3, 10, 10) < 0.4
-    some = masks(10) | {"padding": {"mask": valid[:, None, None]}, "a head each": {"mask": each}}
-    context, direction = Context(**some[form]), torch.randn(2, 3, 10, 5).double()
+    made = masks(10) | {
+        "padding": {"mask": valid[:, None, None]},
+        "padding, a view": {"mask": valid[:, None, None].expand(2, 1, 10, 10)},
+        "a head each": {"mask": each},
+        "one for all rows": {"mask": each[:1, :1]},
+    }
+    context, direction = Context(**made[form]), torch.randn(2, 3, 10, 5).double()
     monkeypatch.setattr(attention, "plain_is_faster", lambda *_: True)
     plain = attention.attend(q, k, v, context, scale=0.3)
     out = _blocked.blocked(q, k, v, context.mask, causal=context.causal, scale=0.3)

@@ -37,6 +37,12 @@ def test_fifty_seeded_typos_are_each_answered_with_the_right_word():
             "backbone.dropout: Input should be less than 1; found 2\n"
             "--set backbone.dropout=2: backbone.dropout: holds input, between, output, weights; found 2",
         ),
+        (
+            "cove",
+            "backbone.dropout=2",
+            "backbone.dropout: Input should be less than 1; found 2\n"
+            "--set backbone.dropout=2: backbone.dropout: holds input, between, output, weights; found 2",
+        ),
         ("electra", "objectives.0.generator=unifrom", "found 'unifrom'; did you mean 'uniform'?"),
     ],
 )

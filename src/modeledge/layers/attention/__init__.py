@@ -118,8 +118,8 @@ SHORTEST_BLOCKED = 2048
 
 def plain_is_faster(q: Tensor, k: Tensor, dropout: float) -> bool:
     """Whether plain matrix products beat torch's function, on a CPU: in bf16, where its fused kernel leaves the matrix
-    units idle, above all backwards (`bench/attention.py`: 1.4 to 3 times up to 512 keys, nothing at 1,024), and with
-    dropout, which has no fused kernel."""
+    units idle, above all backwards (`bench/attention.py`: 1.4 to 3 times as fast up to 512 keys; at 1,024 slower), and
+    with dropout, which has no fused kernel."""
     if q.device.type != "cpu":
         return False
     return dropout > 0 or (q.dtype == torch.bfloat16 and k.shape[-2] <= LONGEST_PLAIN)

@@ -50,50 +50,50 @@ class _Blocked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
-        at_q, at_k, at_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for row in range(len(q)):
             here = None if mask is None else mask[row if len(mask) > 1 else 0]
             made = _row(q[row] * ctx.scale, k[row], v[row], grads[0][row], here, causal=ctx.causal)
-            at_q[row] = made[0] * ctx.scale
-            at_k[row], at_v[row] = (x.transpose(-1, -2) for x in made[1:])
-        return at_q, at_k, at_v, None, None, None
+            dq[row] = made[0] * ctx.scale
+            dk[row], dv[row] = (x.transpose(-1, -2) for x in made[1:])
+        return dq, dk, dv, None, None, None
 
 
 def _row(
     q: Float[Tensor, "h t dh"],
     k: Float[Tensor, "h s dh"],
     v: Float[Tensor, "h s dv"],
-    slope: Float[Tensor, "h t dv"],
+    grad: Float[Tensor, "h t dv"],
     mask: Tensor | None,
     *,
     causal: bool,
 ) -> tuple[Float[Tensor, "h t dh"], Float[Tensor, "h dh s"], Float[Tensor, "h dv s"]]:
     """The gradients of one row's scaled queries, keys and values; sums over blocks are in fp32."""
     (h, t, _), many = q.shape, torch.get_num_threads()
-    q, k, slope = (x.contiguous() for x in (q, k, slope))  # heads one after the other: what products like
+    q, k, grad = (x.contiguous() for x in (q, k, grad))  # heads one after the other: what products like
     turned_k, turned_v = (x.transpose(-1, -2).contiguous() for x in (k, v))
-    at_q = torch.empty_like(q)
-    at_k, at_v = (torch.zeros(x.shape, dtype=torch.float32) for x in (turned_k, turned_v))
+    dq = torch.empty_like(q)
+    dk, dv = (torch.zeros(x.shape, dtype=torch.float32) for x in (turned_k, turned_v))
     for start in range(0, t, BLOCK):
         asks = slice(start, min(start + BLOCK, t))
         reads = slice(min(asks.stop, k.shape[1]) if causal else k.shape[1])
         bias, blind = _rules(mask, asks, reads, causal=causal, like=q)
         for first in range(0, h, many):
             heads = slice(first, first + many)
-            asked, told = q[heads, asks], slope[heads, asks]
+            asked, d_out = q[heads, asks], grad[heads, asks]
             scores = asked @ turned_k[heads, :, reads]
             if bias is not None:
                 scores += bias[heads] if len(bias) > 1 else bias
             if blind is not None:
-                told = told.masked_fill(blind[heads] if len(blind) > 1 else blind, 0.0)
+                d_out = d_out.masked_fill(blind[heads] if len(blind) > 1 else blind, 0.0)
             weights = scores.softmax(-1)
-            risen = told @ turned_v[heads, :, reads]
-            risen = torch.ops.aten._softmax_backward_data(risen, weights, -1, weights.dtype)
-            at_q[heads, asks] = risen @ k[heads, reads]
+            d_weights = d_out @ turned_v[heads, :, reads]
+            d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+            dq[heads, asks] = d_scores @ k[heads, reads]
             # not its transpose times the queries: a large left operand that lies the wrong way costs twice as much
-            at_k[heads, :, reads] += asked.transpose(-1, -2) @ risen
-            at_v[heads, :, reads] += told.transpose(-1, -2) @ weights
-    return at_q, at_k, at_v
+            dk[heads, :, reads] += asked.transpose(-1, -2) @ d_scores
+            dv[heads, :, reads] += d_out.transpose(-1, -2) @ weights
+    return dq, dk, dv
 
 
 def _rules(
