@@ -18,6 +18,7 @@ from modeledge.layers.attention._cache import Cache
 from modeledge.layers.attention._flex import flexed
 from modeledge.layers.attention._near import Near, blocks, rows
 from modeledge.layers.attention._packed import Packed
+from modeledge.layers.attention._sparse import Sparse, sparse
 from modeledge.layers.dropout import dropout as drop
 from modeledge.layers.positions import Turn, stay
 
@@ -115,6 +116,9 @@ LONGEST_PLAIN = 512
 SHORTEST_BLOCKED = 2048
 """Keys from which on the backward pass in bf16 on a CPU with matrix units is computed in blocks of queries."""
 
+SHORTEST_SPARSE = 512
+"""Places of a row from which on a CPU looks at a mask and computes only blocks in which something is seen."""
+
 
 def plain_is_faster(q: Tensor, k: Tensor, dropout: float) -> bool:
     """Whether plain matrix products beat torch's function, on a CPU: in bf16, where its fused kernel leaves the matrix
@@ -136,6 +140,21 @@ def blocks_are_faster(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> b
     return learns and (mask is None or not mask.requires_grad)
 
 
+def skipping(q: Tensor, k: Tensor, context: Context) -> Sparse | None:
+    """The blocks that the mask leaves, where reading those alone pays, on a CPU; looked for once for all layers."""
+    mask = context.mask
+    if mask is None or mask.is_floating_point() or q.device.type != "cpu":
+        return None
+    if not SHORTEST_SPARSE <= q.shape[2] == k.shape[2]:
+        return None
+    if context.keep.wants(context.name) or torch.compiler.is_compiling():
+        return None
+    known = context.made.get("sparse")
+    if known is None or known[0] is not mask:
+        known = context.made["sparse"] = mask, sparse(mask.expand(len(q), -1, -1, -1))
+    return known[1]  # type: ignore[no-any-return]
+
+
 def attend(
     q: Float[Tensor, "b h t dh"],
     k: Float[Tensor, "b h s dh"],
@@ -147,7 +166,8 @@ def attend(
 ) -> Float[Tensor, "b h t dh"]:
     """softmax(scale q k^T + mask) v; zeros for a query that may see nothing.
 
-    Fused, unless the weights were asked for or plain products are faster."""
+    Fused, unless the weights were asked for or plain products are faster; a band, and what a mask leaves where it is
+    little, a block at a time."""
     if context.near is not None:
         near, (b, t) = context.near, (q.shape[0], q.shape[2])
         inside = replace(context, near=None, mask=near.rows)
@@ -155,6 +175,10 @@ def attend(
         return rows(attend(*parts, inside, scale=scale, dropout=dropout), b, t)
     if context.flex is not None:
         return flexed(q, k, v, context.flex, scale=scale)
+    if (known := skipping(q, k, context)) is not None:
+        settings = {"scale": scale, "dropout": dropout}
+        parts = known.parts(q, k, v)
+        return known.join([attend(a, b, c, replace(context, mask=seen), **settings) for a, b, c, seen in parts])
     mask = context.mask
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
