@@ -155,7 +155,7 @@ def paged(page: str) -> str:
         made = "\n" + "\n\n".join(tables or ["Not run yet."]) + "\n"
         page = between(page, tier, made)
     page = between(page, "time_to_loss", races(records(HERE / "results" / "time_to_loss.jsonl")))
-    for mark, name in {"ablation": "modern", "additions": "modern_more"}.items():
+    for mark, name in {"ablation": "modern", "additions": "modern_more", "pictures": "modern_vit"}.items():
         found, claim = HERE / "results" / f"{name}.json", HERE / f"{name}.yaml"
         shown = markdown(read_claim(claim), read_outcome(found)) if found.is_file() else "Not run yet.\n"
         page = between(page, mark, "\n" + shown)

@@ -12,7 +12,7 @@ from modeledge.run.progress import Silent
 from modeledge.run.trial import Trial
 
 ROOT = Path(__file__).parents[1]
-MARKS = ("cpu", "gpu", "time_to_loss", "ablation", "additions")
+MARKS = ("cpu", "gpu", "time_to_loss", "ablation", "additions", "pictures")
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_the_newest_record_of_a_name_is_shown_with_its_verdict(bench, monkeypatc
     assert found.count("Measured on 2 cores, 2026-01-01.") == 1 and "Not run yet." in found
 
 
-@pytest.mark.parametrize(("name", "own"), [("modern", "modern"), ("modern_more", "growing batches")])
+@pytest.mark.parametrize(
+    ("name", "own"), [("modern", "modern"), ("modern_more", "growing batches"), ("modern_vit", "modern_vit")]
+)
 def test_the_arms_of_the_ablations_resolve(name, own, tmp_path):
     trial = Trial(ROOT / "bench" / f"{name}.yaml", tmp_path, data=tmp_path, device="cpu", progress=Silent())
     trial.begin(trial.claim)

@@ -21,7 +21,7 @@ from modeledge.core.blocks import SMALLEST
 
 ADDED = 256
 """Blocks whose gradients are added at a time: so many stay in cache in fp32."""
-SHARE = 0.4
+SHARE = 0.45
 """Share of a row's blocks that may be read at most: gathering them has its price."""
 
 
@@ -107,11 +107,8 @@ def _any(mask: Bool[Tensor, "b h _ _"], n: int) -> Bool[Tensor, "b n n"]:
 
 
 def _sizes(n: int, device: torch.device) -> Int[Tensor, " sizes"]:
-    """How many blocks a group may read: few sizes, none more than half as large again as the one before."""
-    found, size = [1], 2
-    while size < n:
-        found += [size, size * 3 // 2] if size > 2 else [size, 3]
-        size *= 2
+    """How many blocks a group may read: any number up to eight, then one at most a quarter larger than the last."""
+    found = {m << octave for octave in range(n.bit_length()) for m in range(1, 9)}
     return torch.tensor(sorted({m for m in found if m < n} | {n}), device=device)
 
 
