@@ -136,7 +136,10 @@ def test_layers_of_one_mask_look_at_it_once(monkeypatch):
     for _ in range(3):
         attend(*x, context, scale=0.3)
     assert len(looked) == 1
-    attend(*x, Context(mask=dense(RULES["star"], 2, T), made=context.made), scale=0.3)
+    other = Context(mask=dense(RULES["star"], 2, T), made=context.made)
+    for one in (other, context, other):
+        wanted, _ = plain(x, one.mask, torch.ones(()))
+        torch.testing.assert_close(attend(*x, one, scale=0.3), wanted, atol=1e-5, rtol=1e-5)
     assert len(looked) == 2
 
 

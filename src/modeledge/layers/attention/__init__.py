@@ -149,10 +149,10 @@ def skipping(q: Tensor, k: Tensor, context: Context) -> Sparse | None:
         return None
     if context.keep.wants(context.name) or torch.compiler.is_compiling():
         return None
-    known = context.made.get("sparse")
-    if known is None or known[0] is not mask:
-        known = context.made["sparse"] = mask, sparse(mask.expand(len(q), -1, -1, -1))
-    return known[1]  # type: ignore[no-any-return]
+    key = ("sparse", id(mask))  # layers may have masks of their own; kept beside its blocks, none can take its place
+    if key not in context.made:
+        context.made[key] = mask, sparse(mask.expand(len(q), -1, -1, -1))
+    return context.made[key][1]  # type: ignore[no-any-return]
 
 
 def attend(
