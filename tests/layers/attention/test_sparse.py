@@ -15,7 +15,6 @@ from modeledge.layers.attention._sparse import SHARE, sparse
 from modeledge.visibility import Seen, both, either, see
 from modeledge.visibility.causal import causal
 from modeledge.visibility.document import document
-from modeledge.visibility.full import full
 from modeledge.visibility.valid import valid
 from modeledge.visibility.window import window
 
@@ -118,7 +117,7 @@ def test_blocks_are_read_where_something_is_seen_and_few_others(name):
 def test_a_mask_that_hides_little_is_left_to_others():
     x, _ = inputs(2, T)
     real = torch.arange(T) < torch.tensor([[T], [200]])
-    for mask in (dense(causal, 2, T), dense(valid(real), 2, T), torch.rand(2, 1, T, T) < 0.1):
+    for mask in (dense(causal, 2, T), dense(valid(real), 2, T), real[:, None, None], torch.rand(2, 1, T, T) < 0.1):
         assert skipping(x[0], x[1], Context(mask=mask)) is None
     short = dense(document(DOCS[:, :256]), 2, 256)
     assert skipping(x[0][:, :, :256], x[1][:, :, :256], Context(mask=short)) is None
@@ -204,6 +203,16 @@ def test_a_stack_on_rows_of_documents_is_that_of_dense_attention(monkeypatch, ki
         torch.testing.assert_close(mine, their, atol=1e-5 * float(their.abs().max().clamp(min=1)), rtol=1e-4)
 
 
-def test_no_mask_is_no_matter():
+def test_heads_and_rows_that_see_the_same_share_a_mask():
+    mask = dense(RULES["star"], 2, T)
     x, weight = inputs(2, T)
-    assert skipping(x[0], x[1], Context()) is None and see(full, 2, T, device="cpu").mask is None
+    shared = mask[:1, :1].expand(2, 2, T, T)
+    assert all(group.mask.shape[1] == 1 for group in sparse(shared).groups)
+    read, (wanted, _) = attend(*x, Context(mask=shared), scale=0.3), plain(x, shared, weight)
+    torch.testing.assert_close(read, wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attend(*x, Context(mask=mask[:1]), scale=0.3), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_mask_nothing_is_looked_at():
+    x, _ = inputs(2, T)
+    assert skipping(x[0], x[1], Context()) is None

@@ -151,7 +151,7 @@ def skipping(q: Tensor, k: Tensor, context: Context) -> Sparse | None:
         return None
     key = ("sparse", id(mask))  # layers may have masks of their own; kept beside its blocks, none can take its place
     if key not in context.made:
-        context.made[key] = mask, sparse(mask.expand(len(q), -1, -1, -1))
+        context.made[key] = mask, sparse(mask.expand(len(q), -1, q.shape[2], k.shape[2]))
     return context.made[key][1]  # type: ignore[no-any-return]
 
 

@@ -29,11 +29,11 @@ class Packed:
 
     def pack(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "1 n d"]:
         """The real tokens."""
-        return _Take.apply(x.flatten(0, 1), self.real, self.home, self.valid)[None]  # type: ignore[index, no-any-return]
+        return Take.apply(x.flatten(0, 1), self.real, self.home, self.valid)[None]  # type: ignore[index, no-any-return]
 
     def spread(self, x: Float[Tensor, "1 n d"]) -> Float[Tensor, "b t d"]:
         """Back in their rows; what stands at padding is arbitrary, and nobody may look at it."""
-        spread = _Take.apply(x[0], self.home, self.real, self.counted)
+        spread = Take.apply(x[0], self.home, self.real, self.counted)
         return spread.unflatten(0, self.valid.shape)  # type: ignore[union-attr]
 
     def pad(self, x: Float[Tensor, "1 n d"]) -> Float[Tensor, "b t d"]:
@@ -47,7 +47,7 @@ def round_up(n: int) -> int:
     return -(-n // step) * step
 
 
-class _Take(torch.autograd.Function):
+class Take(torch.autograd.Function):
     """rows[at]: n d -> m d; the gradient is taken by the inverse index `back` (of n places, those that are not `real`
     get none), which torch cannot know: its own adds row by row."""
 

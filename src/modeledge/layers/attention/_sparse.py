@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from modeledge.core.blocks import SMALLEST
+from modeledge.layers.attention._packed import Take
 
 ADDED = 256
 """Blocks whose gradients are added at a time: so many stay in cache in fp32."""
@@ -48,16 +49,17 @@ class Sparse:
 
     def parts(self, q: Tensor, k: Tensor, v: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Queries, keys, values and mask of each group, as rows of their own; q, k, v: b h t dh."""
-        asking = _Take.apply(self.cut(q), self.order, self.home).split([len(g.queries) for g in self.groups])
-        for group, queries, keys, values in zip(self.groups, asking, self.read(k), self.read(v), strict=True):
+        asking = Take.apply(self.cut(q), self.order, self.home, None).split([len(g.queries) for g in self.groups])
+        head = torch.arange(q.shape[1], device=q.device)[:, None]
+        at = [(g.keys[:, None, :] * len(head) + head).flatten() for g in self.groups]
+        for group, queries, keys, values in zip(self.groups, asking, self.read(k, at), self.read(v, at), strict=True):
             yield queries, keys, values, group.mask
 
-    def read(self, x: Float[Tensor, "b h t dh"]) -> Iterator[Float[Tensor, "m h w dh"]]:
-        """The blocks of keys, or values, that each block of queries reads, a group at a time."""
+    def read(self, x: Float[Tensor, "b h t dh"], at: list[Int[Tensor, " r"]]) -> Iterator[Float[Tensor, "m h w dh"]]:
+        """The blocks of keys, or values, that each block of queries reads, a group at a time; `at`: which, counted over
+        all rows and heads."""
         h, dh = x.shape[1], x.shape[3]
         cells = self.cut(x).flatten(0, 1).flatten(1)  # a row for each block and head
-        head = torch.arange(h, device=x.device)[:, None]
-        at = [(g.keys[:, None, :] * h + head).flatten() for g in self.groups]
         for group, made in zip(self.groups, _Gather.apply(cells, torch.cat(at)).split(list(map(len, at))), strict=True):
             yield made.view(len(group.keys), h, -1, dh)
 
@@ -69,7 +71,7 @@ class Sparse:
 
     def join(self, read: list[Float[Tensor, "m h c dh"]]) -> Float[Tensor, "b h t dh"]:
         """Rows of what the blocks of each group read."""
-        x = _Take.apply(torch.cat(read), self.home, self.order)
+        x = Take.apply(torch.cat(read), self.home, self.order, None)
         return x.unflatten(0, (-1, self.n)).transpose(1, 2).flatten(2, 3)[:, :, : self.t]
 
 
@@ -128,17 +130,3 @@ class _Gather(torch.autograd.Function):
         for index, part in zip(at.split(ADDED), grad.split(ADDED), strict=True):
             total.index_add_(0, index, part.float())
         return total.to(grad.dtype), None
-
-
-class _Take(torch.autograd.Function):
-    """rows[at], each once; `back` is the inverse."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, at: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(back)
-        return rows.index_select(0, at)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (back,) = ctx.saved_tensors
-        return grads[0].index_select(0, back), None, None
